@@ -1,0 +1,37 @@
+"""Menagerie: language models in Keras and the one trainer that runs them."""
+
+from setuptools import find_packages, setup
+
+REQUIRES = [
+    "tensorflow>=2.21,<2.22",
+    "keras>=3.15.1,<3.16",
+    "keras-nlp>=0.32,<0.33",
+    "tensorflow-text>=2.21.1,<2.22",
+    "tensorflow-datasets>=4.9.10,<5",
+    "importlib-resources>=6",  # tensorflow-datasets imports it and does not declare it
+    "tensorboard>=2.20,<2.22",
+    "absl-py>=2.1,<3",
+    "gin-config>=0.5,<0.6",
+    "numpy>=2.0,<3",
+    "tokenizers>=0.21",
+    "sentencepiece>=0.2",
+    "sacrebleu>=2.5,<3",
+    "rouge-score>=0.1.2,<0.2",
+    "tqdm>=4.67,<5",
+    "babel>=2.17,<3",
+]
+TEST = ["pytest>=8", "pytest-xdist>=3.6"]
+DEV = ["ruff>=0.15,<0.18", "pre-commit>=4"]
+
+setup(
+    name="menagerie",
+    version="0.1.0",
+    description=__doc__,
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["zoo", "zoo.*", "trainers", "trainers.*"]),
+    install_requires=REQUIRES,
+    extras_require={"test": TEST, "dev": [*TEST, *DEV]},
+)

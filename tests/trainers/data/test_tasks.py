@@ -1,0 +1,57 @@
+import pytest
+
+from tests.trainers.data.made import Listed
+from trainers.data import tasks
+from trainers.errors import UserError
+
+
+def test_language_modelling_passes_on_that_a_document_continues():
+    source = Listed([{"text": "a", "continues": True}, {"text": "b"}])
+    examples = list(tasks.language_modelling(source).examples("train"))
+    assert examples == [{"targets": "a", "continues": True}, {"targets": "b"}]
+
+
+def test_templates_are_filled_from_fields_items_and_lists():
+    records = [{"q": "why?", "context": ["It rains.", "It pours."], "answers": ["rain", "x"]}]
+    task = tasks.text_to_text(
+        Listed(records), inputs="question: {q} context: {context}", targets="{answers[0]}"
+    )
+    inputs = "question: why? context: It rains. It pours."
+    assert list(task.examples("train")) == [{"inputs": inputs, "targets": "rain"}]
+    assert list(task.texts("train")) == [inputs, "rain"]
+
+
+@pytest.mark.parametrize("template", ["{nothing}", "{text[9]}", "{}", "{text.nothing}"])
+def test_a_template_that_does_not_fit_names_the_record_and_its_fields(template):
+    task = tasks.language_modelling(Listed([{"text": "a"}]), text=template)
+    with pytest.raises(UserError, match="listed:1: .*fields are: text"):
+        list(task.examples("train"))
+
+
+def test_class_numbers_become_names():
+    records = [{"text": "good", "label": 1}, {"text": "odd", "label": 2}]
+    task = tasks.text_to_text(Listed(records), "{text}", "{label}", labels=["negative", "positive"])
+    examples = task.examples("train")
+    assert next(examples)["targets"] == "positive"
+    with pytest.raises(UserError, match="listed:2: '2' is no class number from 0 to 1"):
+        next(examples)
+
+
+@pytest.mark.parametrize(
+    "inputs, affixes",
+    [
+        ("{source}", ("", "")),
+        ("translate: {source} =", ("translate: ", " =")),
+        ("{{{a}}} b", ("{", "} b")),
+        ("{a} and {b}", ("", "")),
+    ],
+)
+def test_what_stands_around_the_one_field_is_known_for_the_export(inputs, affixes):
+    assert tasks.text_to_text(Listed([]), inputs).prompt_affixes() == affixes
+
+
+def test_the_fingerprint_follows_templates_and_source():
+    def fingerprint(inputs, name="listed"):
+        return tasks.text_to_text(Listed([], name), inputs).fingerprint("train")
+
+    assert len({fingerprint("{a}"), fingerprint("{b}"), fingerprint("{a}", "other")}) == 3

@@ -1,0 +1,119 @@
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tests.trainers.tiny import BytesTokenizer, family
+from trainers import export
+from trainers.export import ExportError, export_model
+
+CLIENT = """
+import importlib.util, json, sys
+import tensorflow as tf
+import tensorflow_text
+
+assert not any(importlib.util.find_spec(name) for name in ("zoo", "trainers"))
+texts = {}
+for name, folder in json.loads(sys.argv[1]).items():
+    loaded = tf.saved_model.load(folder)
+    texts[name] = [
+        loaded.generate(["hello", "a"], **options)["text"][:, 0].numpy()
+        for options in ({}, {"max_new_tokens": 5, "temperature": 1.0, "top_k": 9, "seed": 3})
+    ]
+    texts[name] = [[text.decode("latin1") for text in row] for row in texts[name]]
+print(json.dumps(texts))
+"""
+
+
+def test_exports_run_where_this_project_is_not_installed(exports, tmp_path):
+    command = [sys.executable, "-I", "-c", CLIENT, json.dumps(exports)]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    texts = json.loads(ran.stdout)
+    for name, folder in exports.items():
+        loaded = tf.saved_model.load(folder)
+        options = {"max_new_tokens": 5, "temperature": 1.0, "top_k": 9, "seed": 3}
+        here = [loaded.generate(["hello", "a"], **options)["text"][:, 0].numpy()]
+        here.insert(0, loaded.generate(["hello", "a"])["text"][:, 0].numpy())
+        assert texts[name] == [[text.decode("latin1") for text in row] for row in here]
+
+
+def test_clients_of_the_signatures_may_leave_out_what_has_a_default(exports):
+    saved = saved_model_pb2.SavedModel()
+    with open(os.path.join(exports["decoder_lm"], "saved_model.pb"), "rb") as file:
+        saved.ParseFromString(file.read())
+    signatures = saved.meta_graphs[0].signature_def
+    serving = signatures["serving_default"]
+    assert set(serving.outputs) == {"text", "log_probabilities", "tokens"}
+    assert set(serving.inputs) - set(serving.defaults) == {"prompts"}
+    assert set(signatures["start"].inputs) - set(signatures["start"].defaults) == {"prompts"}
+    required = set(signatures["next"].inputs) - set(signatures["next"].defaults)
+    assert required == set(signatures["start"].outputs)
+    assert set(signatures["score"].inputs) == {"prompts", "continuations"}
+
+
+def test_streaming_by_signatures_gives_the_text_of_generate(exports):
+    loaded = tf.saved_model.load(exports["encoder_decoder"])
+    state = loaded.signatures["start"](
+        prompts=tf.constant(["hello"]), max_new_tokens=tf.constant(6)
+    )
+    off = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0}
+    options = {name: tf.constant(value) for name, value in off.items()}
+    for _ in range(6):
+        state = {name: part for name, part in state.items() if name.startswith("state_")}
+        state = loaded.signatures["next"](**state, steps=tf.constant(1), **options)
+    assert state["ended"].numpy().all()
+    assert state["text"] == loaded.generate(["hello"], max_new_tokens=6)["text"][:, 0]
+
+
+def test_a_new_export_takes_the_place_of_the_old(tmp_path):
+    folder = str(tmp_path / "export")
+    (tmp_path / "export" / "variables").mkdir(parents=True)
+    (tmp_path / "export" / "old").touch()
+    model, layout = family("lstm_lm")
+    assert export_model(model, BytesTokenizer(), folder, layout, 32) == folder
+    assert tf.saved_model.load(folder).describe()["max_length"] == 32
+    assert "old" not in os.listdir(folder)
+    assert os.listdir(tmp_path) == ["export"]
+
+
+class UnequalTokenizer(BytesTokenizer):
+    def encode(self, text):
+        return super().encode(text.upper())
+
+
+def test_a_broken_export_does_not_take_the_place_of_a_good_one(tmp_path, monkeypatch):
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "saved_model.pb").write_text("a good one")
+    model, layout = family("decoder_lm")
+    with pytest.raises(ExportError, match="tokenizer"):
+        export_model(model, UnequalTokenizer(), str(folder), layout, 64)
+
+    def save_other_weights(text_model, folder, save=export.save):
+        weights = model.get_weights()
+        model.set_weights([weight[::-1] for weight in weights])
+        save(text_model, folder)
+        model.set_weights(weights)
+
+    monkeypatch.setattr(export, "save", save_other_weights)
+    with pytest.raises(ExportError, match="otherwise than the model"):
+        export_model(model, BytesTokenizer(), str(folder), layout, 64)
+    assert (folder / "saved_model.pb").read_text() == "a good one"
+    assert os.listdir(tmp_path) == ["export"]
+
+
+def test_a_model_in_half_precision_exports(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model, layout = family("decoder_lm", positions="learned", context_length=12)
+        folder = export_model(model, BytesTokenizer(), str(tmp_path / "e"), layout, 12)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    loaded = tf.saved_model.load(folder)
+    assert loaded.score(["a"], ["b"])["log_probabilities"].dtype == tf.float32

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainers.tiny import FAMILIES, BytesTokenizer, family
+from trainers.export import teacher_forced_logits
+from trainers.text_model import TextModel, before_stop
+from zoo import DecoderLM
+
+PROMPTS = ["hello", "a prompt which is the longest of them by far", "", "ß"]
+SAMPLING = {"temperature": 1.0, "top_k": 9, "top_p": 0.95}
+tokenizer = BytesTokenizer()
+
+
+def text_model(name, max_length=64, **options):
+    model, layout = family(name)
+    return TextModel(model, tokenizer, layout, max_length, **options)
+
+
+@pytest.fixture(params=FAMILIES, scope="module")
+def each(request):
+    return text_model(request.param)
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return text_model("decoder_lm")
+
+
+def test_prompts_of_unequal_length_get_what_each_gets_alone(each):
+    together = each.generate(PROMPTS, max_new_tokens=12)
+    assert together["text"].shape == together["log_probabilities"].shape == (len(PROMPTS), 1)
+    for row, prompt in enumerate(PROMPTS):
+        alone = each.generate([prompt], max_new_tokens=12)
+        assert together["text"][row] == alone["text"][0]
+        np.testing.assert_allclose(
+            together["log_probabilities"][row], alone["log_probabilities"][0], atol=1e-4
+        )
+
+
+def test_streaming_gives_the_texts_of_generate(each):
+    expected = each.generate(PROMPTS, max_new_tokens=10, seed=4, **SAMPLING)
+    state, texts, ended = each.start(PROMPTS, max_new_tokens=10), [], False
+    while not ended:
+        state = {name: part for name, part in state.items() if name.startswith("state_")}
+        state = each.next(state, steps=3, seed=4, **SAMPLING)
+        texts.append(state["text"].numpy())
+        ended = state["ended"].numpy().all()
+    np.testing.assert_array_equal(texts[-1], expected["text"][:, 0])
+    np.testing.assert_allclose(
+        state["log_probabilities"], expected["log_probabilities"][:, 0], atol=1e-4
+    )
+    assert len(texts[0][0]) < len(texts[-1][0])
+
+
+def test_log_probabilities_are_those_of_the_unmodified_model(each):
+    drawn = each.generate(["hello"], max_new_tokens=12, seed=1, **SAMPLING)
+    tokens = drawn["tokens"][0, 0].numpy()
+    logits = teacher_forced_logits(each, each.model, tokenizer.encode("hello"), tokens)
+    expected = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), tokens[:, None], 1).sum()
+    np.testing.assert_allclose(drawn["log_probabilities"], [[expected]], atol=1e-3)
+
+
+def test_score_is_the_log_probability_of_the_text_token_by_token(each):
+    continuations = ["what then", "", "ß"]
+    scores = each.score(PROMPTS[:3], continuations)
+    for row, (prompt, continuation) in enumerate(zip(PROMPTS, continuations, strict=False)):
+        tokens = tokenizer.encode(continuation)
+        if each.layout == "text_to_text":
+            tokens = np.append(tokens, 0)
+        count = len(tokens)
+        assert scores["num_tokens"][row] == count
+        expected = np.zeros(scores["token_log_probabilities"].shape[1])
+        if count:
+            logits = teacher_forced_logits(each, each.model, tokenizer.encode(prompt), tokens)
+            log_probabilities = tf.nn.log_softmax(logits).numpy()
+            expected[:count] = np.take_along_axis(log_probabilities, tokens[:, None], 1)[:, 0]
+        np.testing.assert_allclose(scores["token_log_probabilities"][row], expected, atol=1e-3)
+        np.testing.assert_allclose(scores["log_probabilities"][row], expected.sum(), atol=1e-3)
+
+
+def test_score_refuses_what_the_model_cannot_read(decoder):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than the 64 tokens"):
+        decoder.score(["a"], ["b" * 65])
+
+
+def test_sequences_of_a_prompt_differ_and_a_seed_repeats_them(decoder):
+    options = {"max_new_tokens": 12, "temperature": 1.0, "num_return_sequences": 3}
+    first = decoder.generate(["a", "a"], seed=3, **options)["text"].numpy()
+    assert first.shape == (2, 3)
+    assert len(set(first.ravel())) == 6
+    np.testing.assert_array_equal(decoder.generate(["a", "a"], seed=3, **options)["text"], first)
+    assert (decoder.generate(["a", "a"], seed=4, **options)["text"].numpy() != first).all()
+
+
+def test_a_prompt_is_read_as_the_model_was_trained_to():
+    def read(name):
+        module = text_model(name, max_length=5, prefix="<", suffix=">")
+        source = {key: value.numpy() for key, value in module.source(tf.constant(["ab"])).items()}
+        return module.read(tf.constant(["ab"])).to_list(), source
+
+    ids = list(tokenizer.encode("<ab>"))
+    assert read("decoder_lm") == ([[0, *ids]], {})
+    assert read("lstm_lm") == ([[0, *ids, 0]], {})
+    tokens, source = read("encoder_decoder")
+    assert tokens == [[0]]
+    np.testing.assert_array_equal(source["source"][0, :6], [*ids, 0, 0])
+    np.testing.assert_array_equal(source["source_segments"][0, :6], [1, 1, 1, 1, 1, 0])
+
+
+def test_too_long_prompts_keep_their_last_tokens(each):
+    ends = "the same ending of prompts that is longer than their context of 64"
+    texts = each.generate([30 * "x" + ends, 90 * "y" + ends], max_new_tokens=8)
+    assert texts["text"][0] == texts["text"][1]
+    assert texts["log_probabilities"][0] == texts["log_probabilities"][1]
+
+
+def test_new_tokens_fit_the_context_and_leave_the_prompt_half_of_it(decoder):
+    # <eos> and 9 tokens; the last token drawn need not be read.
+    assert decoder.generate(["p" * 9], max_new_tokens=500)["tokens"].shape[-1] == 64 + 1 - 10
+    assert decoder.generate(["p" * 99], max_new_tokens=500)["tokens"].shape[-1] == 32
+    assert decoder.generate(["p" * 99], max_new_tokens=3)["tokens"].shape[-1] == 3
+    assert decoder.generate(["p"], max_new_tokens=0)["text"] == b""
+
+
+def test_no_prompts_are_no_texts(decoder):
+    assert decoder.generate(tf.constant([], tf.string))["text"].shape == (0, 1)
+
+
+def test_learned_positions_bound_the_length():
+    model = DecoderLM(257, num_layers=1, width=16, positions="learned", context_length=32)
+    with pytest.raises(ValueError, match="max_length 33 is more than the 32 positions"):
+        TextModel(model, tokenizer, "language_modelling", 33)
+    module = TextModel(model, tokenizer, "language_modelling", 32)
+    assert module.generate(["p" * 99], max_new_tokens=20)["tokens"].shape[-1] <= 20
+
+
+def test_layouts_that_do_not_fit_are_refused():
+    model, _ = family("encoder_decoder")
+    for layout, message in [("language_modelling", "reads a source"), ("chat", "none of")]:
+        with pytest.raises(ValueError, match=message):
+            TextModel(model, tokenizer, layout, 64)
+
+
+def test_text_ends_before_the_first_of_the_stop_strings():
+    texts = tf.constant(["abcd", "", "xaby", "a b\n\nc", "ää|ö"])
+
+    def stopped(*stop):
+        return [text.decode() for text in before_stop(texts, tf.constant(stop, tf.string)).numpy()]
+
+    assert stopped() == ["abcd", "", "xaby", "a b\n\nc", "ää|ö"]
+    assert stopped("\n\n", "") == ["abcd", "", "xaby", "a b", "ää|ö"]
+    assert stopped("ab", "xa", "|") == ["", "", "", "a b\n\nc", "ää"]
+
+
+def test_generate_stops_its_text_at_a_stop_string(decoder):
+    text = decoder.generate(["hello"], max_new_tokens=30)["text"].numpy()[0, 0].decode()
+    stop = text[4:6]
+    stopped = decoder.generate(["hello"], max_new_tokens=30, stop=[stop])["text"]
+    assert stopped.numpy()[0, 0].decode() == text[: text.index(stop)]
+
+
+def test_tokenize_and_detokenize_are_the_tokenizers(decoder):
+    tokenized = decoder.tokenize(PROMPTS)
+    np.testing.assert_array_equal(tokenized["num_tokens"], [5, 44, 0, 2])
+    assert decoder.detokenize(tokenized["tokens"])["text"].numpy().tolist() == [
+        prompt.encode() for prompt in PROMPTS
+    ]

@@ -1,0 +1,148 @@
+"""Tasks: how a source's records become examples, text by text, and an answer is read back.
+
+Templates are those of `str.format` over a record's fields: "{question}", "{target[0]}".
+A list of texts is put in with spaces between.
+"""
+
+import dataclasses
+import string
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import gin
+
+from trainers.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is learned from which text; made by `language_modelling` or `text_to_text`.
+
+    Attributes:
+      kind: "language_modelling" or "text_to_text".
+      source: see sources.py.
+      targets: template of what is predicted.
+      inputs: template of what is given, text-to-text only.
+      labels: names of the classes where a target is a class number, else empty.
+      metrics: names of the metrics of decoded answers.
+    """
+
+    kind: Literal["language_modelling", "text_to_text"]
+    source: Any
+    targets: str
+    inputs: str = ""
+    labels: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return self.source.splits
+
+    def examples(self, split) -> Iterator[dict]:
+        """The split's examples, {"targets": str} or {"inputs": str, "targets": str}.
+
+        A language modelling example with "continues": True goes on in the next one.
+
+        Raises:
+          UserError: a field of the template is missing in a record.
+        """
+        for record in self.source.records(split):
+            targets = self.fill(self.targets, record)
+            if self.kind == "text_to_text":
+                inputs = self.fill(self.inputs, record)
+                yield {"inputs": inputs, "targets": self.label(targets, record)}
+            elif record.get("continues"):
+                yield {"targets": targets, "continues": True}
+            else:
+                yield {"targets": targets}
+
+    def texts(self, split) -> Iterator[str]:
+        """All texts of the split, inputs and targets, for a tokenizer to learn from."""
+        for example in self.examples(split):
+            if "inputs" in example:
+                yield example["inputs"]
+            yield example["targets"]
+
+    def read_answer(self, text) -> str:
+        """The answer in a generated text."""
+        return text.strip()
+
+    def prompt_affixes(self) -> tuple[str, str]:
+        """(prefix, suffix) of the inputs template around its one field; empty where it has more."""
+        parts = list(string.Formatter().parse(self.inputs))
+        fields = [part for part in parts if part[1] is not None]
+        if len(fields) != 1:
+            return "", ""
+        at = parts.index(fields[0])
+        texts = [part[0] for part in parts]
+        return "".join(texts[: at + 1]), "".join(texts[at + 1 :])
+
+    def fingerprint(self, split) -> str:
+        """Changes when the split's examples do."""
+        parts = self.kind, self.inputs, self.targets, self.labels, self.source.fingerprint(split)
+        return repr(parts)
+
+    def check(self):
+        """Raises UserError where the source's files are missing."""
+        self.source.check()
+
+    def fill(self, template, record):
+        try:
+            return formatter.vformat(template, (), record)
+        except (IndexError, KeyError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"{record.where}: the template {template!r} cannot be filled ({error}); "
+                f"the fields are: {', '.join(record)}"
+            ) from None
+
+    def label(self, targets, record):
+        if not self.labels:
+            return targets
+        if not targets.isdecimal() or int(targets) >= len(self.labels):
+            raise UserError(
+                f"{record.where}: {targets!r} is no class number from 0 to {len(self.labels) - 1}; "
+                "text_to_text.labels names the classes"
+            )
+        return self.labels[int(targets)]
+
+
+@gin.configurable
+def language_modelling(source, text: str = "{text}", metrics: Sequence[str] = ()) -> Task:
+    """Predict every token of a text.
+
+    Args:
+      source: see sources.py.
+      text: template of the text of a record.
+      metrics: names of metrics beside loss, perplexity and bits per byte.
+    """
+    return Task("language_modelling", source, targets=text, metrics=tuple(metrics))
+
+
+@gin.configurable
+def text_to_text(
+    source,
+    inputs: str = "{source}",
+    targets: str = "{target}",
+    labels: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+) -> Task:
+    """Predict one text from another: translation, answers, summaries, classes.
+
+    Args:
+      source: see sources.py.
+      inputs, targets: templates of what is given and of what is predicted.
+      labels: for classification, names of the classes: a target that reads "1" becomes the
+        second of them.
+      metrics: names of metrics of decoded answers.
+    """
+    return Task("text_to_text", source, targets, inputs, tuple(labels), tuple(metrics))
+
+
+class Formatter(string.Formatter):
+    def format_field(self, value, format_spec):
+        if isinstance(value, list):
+            value = " ".join(map(str, value))
+        return super().format_field(value, format_spec)
+
+
+formatter = Formatter()

@@ -1,0 +1,82 @@
+"""What every tokenizer is and does: ids, saving, its fingerprint. The kinds are elsewhere."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+
+EOS = 0
+UNKNOWN = 1
+META = "tokenizer.json"
+
+
+class Tokenizer:
+    """Text to token ids and back. Id 0 is `<eos>`, which no text contains.
+
+    Subclasses give `kind`, `encode`, `decode_tokens`, `in_graph` and `assets`, and take
+    what `assets` gave in `from_assets`.
+
+    Attributes:
+      kind: as in `tokenizers.train_tokenizer`.
+      vocabulary_size: number of ids.
+    """
+
+    kind: str
+    vocabulary_size: int
+
+    def encode(self, text: str) -> np.ndarray:
+        """int32 [T], the ids of a text, without `<eos>`."""
+        raise NotImplementedError
+
+    def encode_batch(self, texts: list[str]) -> list[np.ndarray]:
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids; `<eos>` is nothing."""
+        return self.decode_tokens([int(i) for i in ids if i != EOS])
+
+    def decode_tokens(self, ids: list[int]) -> str:
+        raise NotImplementedError
+
+    def in_graph(self):
+        """The same tokenizer as a tf.Module, of operations that need no Python.
+
+        `tokenize(strings [N])` gives a ragged int32 [N, None]; `detokenize(int32 [N, T],
+        dense or ragged)` gives strings [N], of what stands before the first `<eos>`.
+        """
+        raise NotImplementedError
+
+    def assets(self) -> dict[str, bytes]:
+        """The files that say all about it, by name."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_assets(cls, assets: dict[str, bytes]):
+        raise NotImplementedError
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for tokenizers that give equal ids."""
+        digest = hashlib.sha256(self.kind.encode())
+        for name, content in sorted(self.assets().items()):
+            digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
+        return digest.hexdigest()
+
+    def save(self, folder: str):
+        """Writes the folder whole or not at all; what was there before is replaced."""
+        meta = {
+            "kind": self.kind,
+            "vocabulary_size": self.vocabulary_size,
+            "fingerprint": self.fingerprint,
+        }
+        contents = {META: json.dumps(meta, indent=2).encode() + b"\n", **self.assets()}
+        temporary = f"{folder.rstrip('/')}.tmp-{os.getpid()}"
+        os.makedirs(temporary)
+        for name, content in contents.items():
+            with open(os.path.join(temporary, name), "wb") as file:
+                file.write(content)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(temporary, folder)

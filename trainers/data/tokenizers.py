@@ -1,0 +1,100 @@
+"""Tokenizers by kind: train one on texts, load one that was saved.
+
+| kind | what a token is |
+|---|---|
+| bytes | a byte of UTF-8 |
+| characters | a Unicode character |
+| words | a word between white space |
+| bpe | byte-level byte-pair encoding |
+| unigram | a SentencePiece of the unigram language model |
+| sentencepiece_bpe | a SentencePiece of byte-pair encoding |
+"""
+
+import json
+import os
+from collections.abc import Iterator
+
+import gin
+
+from trainers.data.byte_pair import BytePairTokenizer
+from trainers.data.sentence_piece import SentencePieceBpeTokenizer, UnigramTokenizer
+from trainers.data.simple_tokenizers import BytesTokenizer, CharactersTokenizer, WordsTokenizer
+from trainers.data.tokenizer_base import META, Tokenizer
+from trainers.errors import UserError
+
+KINDS = {
+    tokenizer.kind: tokenizer
+    for tokenizer in (
+        BytesTokenizer,
+        CharactersTokenizer,
+        WordsTokenizer,
+        BytePairTokenizer,
+        UnigramTokenizer,
+        SentencePieceBpeTokenizer,
+    )
+}
+
+
+@gin.configurable
+def train_tokenizer(
+    kind: str,
+    texts: Iterator[str],
+    vocabulary_size: int | None = None,
+    max_characters: int = 100_000_000,
+) -> Tokenizer:
+    """Learns a tokenizer from texts, or loads one.
+
+    Args:
+      kind: one of `KINDS`, or the folder of a saved tokenizer.
+      texts: read once, and no further than is needed.
+      vocabulary_size: number of ids; None for all words there are. Bytes and characters
+        need none.
+      max_characters: subwords are learned from the first so many.
+
+    Raises:
+      UserError: no such kind; no vocabulary size where one is needed; one too large for the texts.
+    """
+    if os.path.isfile(os.path.join(kind, META)):
+        return load(kind)
+    if kind not in KINDS:
+        raise UserError(
+            f"TOKENIZER = {kind!r}: neither a folder with a {META} nor one of {', '.join(KINDS)}"
+        )
+    if kind == "bytes":
+        return BytesTokenizer()
+    if kind == "characters":
+        return CharactersTokenizer.train(texts)
+    if kind == "words":
+        return WordsTokenizer.train(texts, vocabulary_size)
+    if not vocabulary_size:
+        raise UserError(f"TOKENIZER = {kind!r} needs a VOCABULARY_SIZE")
+    return KINDS[kind].train(first(texts, max_characters), vocabulary_size)
+
+
+def load(folder: str) -> Tokenizer:
+    """The tokenizer that `Tokenizer.save` wrote.
+
+    Raises:
+      UserError: there is none, or its files are not those that were saved.
+    """
+    try:
+        contents = {}
+        for name in os.listdir(folder):
+            with open(os.path.join(folder, name), "rb") as file:
+                contents[name] = file.read()
+        meta = json.loads(contents.pop(META))
+        tokenizer = KINDS[meta["kind"]].from_assets(contents)
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{folder}: no tokenizer can be loaded from it ({error!r})") from error
+    if tokenizer.fingerprint != meta["fingerprint"]:
+        raise UserError(f"{folder}: its files were changed after saving; train the tokenizer anew")
+    return tokenizer
+
+
+def first(texts, characters):
+    """Texts up to a number of characters in all."""
+    for text in texts:
+        yield text[:characters]
+        characters -= len(text)
+        if characters <= 0:
+            return

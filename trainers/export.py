@@ -1,0 +1,114 @@
+"""From a model_dir to a SavedModel that answers strings with strings.
+
+The SavedModel needs TensorFlow and tensorflow_text to load, nothing of this
+project. Its signatures, each also a function of the loaded object
+(`tf.saved_model.load(folder).generate(["def "], max_new_tokens=20)`), are those
+of `text_model.TextModel`, where shapes and meanings are written down:
+
+  serving_default  generate(prompts, max_new_tokens=256, temperature=0.0, top_k=0, top_p=1.0,
+                   num_return_sequences=1, stop=[], seed=0) -> text, log_probabilities, tokens
+  score            (prompts, continuations)
+                   -> log_probabilities, token_log_probabilities, num_tokens
+  start            (prompts, max_new_tokens=256) -> state_*
+  next             (state_*, steps=1, temperature=0.0, top_k=0, top_p=1.0, seed=0)
+                   -> text, log_probabilities, ended, state_*
+  tokenize         (texts) -> tokens, num_tokens
+  detokenize       (tokens) -> text
+  describe         () -> layout, max_length
+
+Arguments with a default may be left out, by clients of a model server as well.
+"""
+
+import os
+import tempfile
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.text_model import TextModel
+from zoo.decoding.loop import EOS
+
+PROBES = ("The quick brown fox", "a", "")
+PROBE_TOKENS = 8
+
+
+def export_model(model, tokenizer, folder, layout, max_length, prefix="", suffix=""):
+    """Saves a model with its tokenizer, tries what was saved, and only then puts it in place.
+
+    Args:
+      model: a zoo.LanguageModel.
+      tokenizer: of trainers/data/tokenizers.py.
+      folder: where the SavedModel goes; an earlier export there is replaced.
+      layout, max_length, prefix, suffix: see `TextModel`.
+
+    Returns:
+      `folder`.
+
+    Raises:
+      ValueError: settings that do not fit together.
+      ExportError: what was saved differs from the model; `folder` is as it was.
+    """
+    text_model = TextModel(model, tokenizer, layout, max_length, prefix, suffix)
+    parent, name = os.path.split(os.path.abspath(folder))
+    os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent) as scratch:
+        saved = os.path.join(scratch, "new")
+        save(text_model, saved)
+        check(tf.saved_model.load(saved), text_model, model, tokenizer)
+        if os.path.exists(folder):
+            os.rename(folder, os.path.join(scratch, "old"))
+        os.rename(saved, folder)
+    return folder
+
+
+class ExportError(RuntimeError):
+    """A SavedModel does not do what the model it was made from does."""
+
+
+def save(text_model, folder):
+    names = ("score", "start", "next", "tokenize", "detokenize", "describe")
+    signatures = {name: getattr(text_model, name) for name in names}
+    signatures["serving_default"] = text_model.generate
+    tf.saved_model.save(text_model, folder, signatures=signatures)
+
+
+def check(loaded, text_model, model, tokenizer):
+    """Raises ExportError where a loaded export differs from the Keras model and the tokenizer.
+
+    The tokens it generates must be those that the model, fed all of them at once
+    and tokenized outside the graph, finds likeliest, with the same log-probabilities.
+    """
+    tolerance = 0.03 if model.compute_dtype == "float32" else 0.5
+    for probe in PROBES:
+        text = text_model.prefix + probe + text_model.suffix
+        ids = np.asarray(tokenizer.encode(text))
+        if not np.array_equal(loaded.tokenize(tf.constant([text]))["tokens"][0], ids):
+            raise ExportError(f"the exported tokenizer reads {text!r} otherwise than the tokenizer")
+        generated = loaded.generate(tf.constant([probe]), max_new_tokens=PROBE_TOKENS)
+        tokens = generated["tokens"][0, 0].numpy()
+        logits = teacher_forced_logits(text_model, model, ids, tokens)
+        chosen = logits[np.arange(len(tokens)), tokens]
+        sums = np.logaddexp.reduce(logits, axis=-1)
+        error = abs(np.sum(chosen - sums) - generated["log_probabilities"][0, 0].numpy())
+        if not (np.all(logits.max(-1) - chosen <= tolerance) and error <= tolerance * len(tokens)):
+            raise ExportError(f"the exported model continues {text!r} otherwise than the model")
+
+
+def teacher_forced_logits(text_model, model, ids, tokens):
+    """The model's logits [T, V] for each of `tokens` [T] in its turn after a prompt's `ids`."""
+    max_length = text_model.max_length
+    features = {}
+    if model.reads_source:
+        features["source"] = np.append(ids, EOS)[None, -max_length:].astype("int32")
+        prompt = [EOS]
+    else:
+        separator = [EOS] if text_model.layout == "text_to_text" else []
+        reserved = min(PROBE_TOKENS, (max_length + 1) // 2)
+        prompt = [EOS, *ids, *separator][-(max_length + 1 - reserved) :]
+    features["inputs"] = np.array([[*prompt, *tokens[:-1]]], "int32")
+    with warnings.catch_warnings():
+        # Keras takes the attention of a single token to itself for a mistake.
+        warnings.filterwarnings("ignore", "You are using a softmax over axis")
+        logits = np.asarray(model(features), "float64")[0]
+    return logits[-len(tokens) :]

@@ -1,0 +1,166 @@
+"""Optimizers: Keras' own, told not to reduce or clip, and a Muon that works on many matrices at once.
+
+The train step reduces and clips gradients itself, exactly; see step.py.
+"""
+
+import re
+from collections import defaultdict
+
+import gin
+import keras
+import tensorflow as tf
+
+from trainers.errors import UserError
+
+
+def prepare(optimizer, variables, weight_decay_exclude):
+    """Builds a Keras optimizer for a step that hands it global, clipped gradients.
+
+    Args:
+      optimizer: a Keras optimizer.
+      variables: trainable variables of the model.
+      weight_decay_exclude: regular expressions; variables whose path one of them
+        matches are not decayed.
+
+    Raises:
+      UserError: the optimizer's own clipping, accumulation or averaging is on.
+    """
+    for name in ("clipnorm", "clipvalue", "global_clipnorm"):
+        if getattr(optimizer, name, None):
+            raise UserError(f"{optimizer.name}.{name}: set train.clip_norm (or 0) instead")
+    if optimizer.gradient_accumulation_steps:
+        raise UserError(f"{optimizer.name}.gradient_accumulation_steps: set ACCUMULATION instead")
+    if optimizer.use_ema:
+        raise UserError(f"{optimizer.name}.use_ema: set train.ema_decay instead")
+    # Keras would sum the gradients over replicas once more inside `apply`.
+    optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
+    excluded = [v for v in variables if matches(v.path, weight_decay_exclude)]
+    if excluded:
+        optimizer.exclude_from_weight_decay(var_list=excluded)
+    optimizer.build(variables)
+    return optimizer
+
+
+def matches(path, patterns):
+    return any(re.search(pattern, path) for pattern in patterns)
+
+
+@gin.configurable
+class Muon(keras.optimizers.Optimizer):
+    """Momentum made orthogonal for matrices, Adam for everything else.
+
+    Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon). Matrices of
+    one shape go through Newton-Schulz stacked, which on a CPU halves the
+    optimizer's share of a small model's step against one at a time.
+
+    Args:
+      learning_rate: of matrices, or a schedule.
+      momentum: of matrices; the update is Nesterov's.
+      newton_schulz_steps: iterations of the quintic.
+      weight_decay: decoupled, for matrices; or None.
+      adam_ratio: learning rate of all other variables over `learning_rate`.
+      adam_beta_1, adam_beta_2, epsilon: Adam's constants.
+      adam_exclude: regular expressions: matrices that Adam updates.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.02,
+        momentum: float = 0.95,
+        newton_schulz_steps: int = 5,
+        weight_decay: float | None = None,
+        adam_ratio: float = 0.15,
+        adam_beta_1: float = 0.8,
+        adam_beta_2: float = 0.95,
+        epsilon: float = 1e-10,
+        adam_exclude: list[str] = ("embedding",),
+        name: str = "muon",
+    ):
+        super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, name=name)
+        self.momentum = momentum
+        self.newton_schulz_steps = newton_schulz_steps
+        self.adam_ratio = adam_ratio
+        self.adam_beta_1 = adam_beta_1
+        self.adam_beta_2 = adam_beta_2
+        self.epsilon = epsilon
+        self.adam_exclude = list(adam_exclude)
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.momentums = self.add_optimizer_variables(variables, "momentum")
+        # None for the matrices: they keep no second moment.
+        self.velocities = [
+            None if self.is_matrix(v) else self.add_variable_from_reference(v, name="velocity")
+            for v in variables
+        ]
+
+    def is_matrix(self, variable):
+        return len(variable.shape) == 2 and not matches(variable.path, self.adam_exclude)
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        """Works out all matrices' directions together, then lets Keras update one by one."""
+        groups = defaultdict(list)
+        for i, variable in enumerate(trainable_variables):
+            if self.is_matrix(variable):
+                groups[tuple(sorted(variable.shape))].append(i)
+        grads = [(grad,) for grad in grads]
+        for members in groups.values():
+            directions = [self.direction(*grads[i], trainable_variables[i]) for i in members]
+            directions = orthogonalised(tf.stack(directions), self.newton_schulz_steps)
+            for i, direction in zip(members, tf.unstack(directions), strict=True):
+                rows, columns = trainable_variables[i].shape
+                grads[i] += (tf.transpose(direction) if rows > columns else direction,)
+        super()._backend_update_step(grads, trainable_variables, learning_rate)
+
+    def direction(self, grad, variable):
+        """Nesterov's look ahead, lying wide side down so that [m, n] and [n, m] stack."""
+        momentum = self.momentums[self._get_variable_index(variable)]
+        moved = self.momentum * momentum + (1 - self.momentum) * grad
+        ahead = self.momentum * moved + (1 - self.momentum) * grad
+        rows, columns = variable.shape
+        return tf.transpose(ahead) if rows > columns else ahead
+
+    def update_step(self, gradient, variable, learning_rate):
+        i = self._get_variable_index(variable)
+        if self.velocities[i] is None:
+            self.update_matrix(*gradient, variable, learning_rate, self.momentums[i])
+        else:
+            self.update_by_adam(
+                *gradient, variable, learning_rate, self.momentums[i], self.velocities[i]
+            )
+
+    def update_matrix(self, gradient, direction, variable, learning_rate, momentum):
+        rows, columns = variable.shape
+        self.assign_add(momentum, (1 - self.momentum) * (gradient - momentum))
+        # Keeps the change of an output entry alike for wide and for tall matrices.
+        self.assign_sub(variable, learning_rate * max(1.0, columns / rows) ** 0.5 * direction)
+
+    def update_by_adam(self, gradient, variable, learning_rate, momentum, velocity):
+        step = tf.cast(self.iterations + 1, "float32")
+        correction = tf.sqrt(1 - self.adam_beta_2**step) / (1 - self.adam_beta_1**step)
+        self.assign_add(momentum, (1 - self.adam_beta_1) * (gradient - momentum))
+        self.assign_add(velocity, (1 - self.adam_beta_2) * (tf.square(gradient) - velocity))
+        rate = learning_rate * self.adam_ratio * correction
+        self.assign_sub(variable, rate * momentum / (tf.sqrt(velocity) + self.epsilon))
+
+    def _use_weight_decay(self, variable):
+        by_adam = self.velocities[self._get_variable_index(variable)] is not None
+        return not by_adam and super()._use_weight_decay(variable)
+
+
+def orthogonalised(matrices, steps):
+    """U V^T of each matrix's singular value decomposition, nearly (Jordan et al. 2024).
+
+    The quintic's singular values end within about [0.7, 1.2], which serves as well as 1.
+
+    Args:
+      matrices: float32 [N, m, n], m <= n for speed.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices / (tf.norm(matrices, axis=(-2, -1), keepdims=True) + 1e-7)
+    for _ in range(steps):
+        gram = tf.matmul(x, x, transpose_b=True)
+        x = a * x + tf.matmul(b * gram + c * tf.matmul(gram, gram), x)
+    return x

@@ -1,0 +1,111 @@
+"""Train, evaluate or export a language model.
+
+python -m trainers.run --gin_file=configs/recipes/quickstart.gin --model_dir=runs/quickstart
+python -m trainers.run --model_dir=runs/quickstart --gin_param='STEPS = 2000'
+python -m trainers.run --model_dir=runs/quickstart --mode=evaluate --split=test
+"""
+
+import os
+import sys
+
+from absl import flags
+
+from trainers import config, quiet
+from trainers.errors import UserError
+from trainers.settings import did_you_mean
+
+MODES = ["train", "evaluate", "export"]
+
+
+def define_flags():
+    values = flags.FlagValues()
+    flags.DEFINE_multi_string(
+        "gin_file",
+        [],
+        "A recipe, or several, of which the later have the last word. Without: the config.gin "
+        "of --model_dir.",
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string(
+        "gin_param",
+        [],
+        "A setting on top of the recipe, such as 'STEPS = 100'.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "model_dir",
+        None,
+        "Folder of the run: configuration, checkpoints, metrics and export. A run that is "
+        "there already goes on.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "data_dir", None, "Folder of prepared data, which runs share.", flag_values=values
+    )
+    flags.DEFINE_enum("mode", "train", MODES, "What to do.", flag_values=values)
+    flags.DEFINE_string("split", "validation", "What to evaluate on.", flag_values=values)
+    return values
+
+
+def parse_flags(argv):
+    values = define_flags()
+    try:
+        _, *rest = values(argv)
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname.lstrip("-")
+        hint = did_you_mean(f"--{name}", [f"--{known}" for known in values])
+        raise UserError(f"--{name}: there is no such flag{hint}") from error
+    except flags.Error as error:
+        raise UserError(str(error)) from error
+    if rest:
+        raise UserError(f"{rest[0]}: not a flag; a --gin_param needs quotes: --gin_param='A = 1'")
+    if not values.model_dir:
+        raise UserError(
+            "--model_dir must be set: folder of the run, as --model_dir=runs/quickstart"
+        )
+    return values
+
+
+def run(values):
+    model_dir = os.path.expanduser(values.model_dir)
+    data_dir = values.data_dir and os.path.expanduser(values.data_dir)
+    checked = config.check(values.gin_file, values.gin_param, model_dir)
+    config.check_fits(model_dir, checked)
+
+    quiet.import_tensorflow()
+    from trainers import registry
+
+    registry.register()
+    config.load(checked)
+
+    from trainers import export, trainer
+    from trainers.experiment import Experiment
+
+    experiment = Experiment(data_dir=data_dir)
+    if values.mode == "train":
+        trainer.train(experiment, model_dir)
+    elif values.mode == "evaluate":
+        trainer.evaluate(experiment, model_dir, values.split)
+    else:
+        export.export(experiment, model_dir)
+
+
+def main(argv):
+    """Runs a command line; returns the exit status."""
+    if {"--help", "-h", "-help", "--helpfull"} & set(argv[1:]):
+        print(f"{__doc__}\n{define_flags().get_help()}")
+        return 0
+    try:
+        run(parse_flags(argv))
+    except UserError as error:
+        problem, *_ = str(error).split("\n")  # gin adds lines to what passes through it
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

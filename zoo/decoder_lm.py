@@ -1,0 +1,182 @@
+"""Decoder-only Transformer: GPT-2, Llama and small modern variants are settings of one class.
+
+* GPT-2 (Radford et al. 2019): positions="learned", norm="layer", activation="gelu",
+  use_bias=True, tie_embeddings=True, output_scale=(2 * num_layers) ** -0.5
+* Llama (Touvron et al. 2023): rotary positions, norm="rms", activation="swiglu",
+  fewer num_kv_heads than num_heads, no biases
+* small and modern (Jordan et al. 2024, modded-nanogpt): the defaults, with qk_norm,
+  activation="squared_relu", output_scale=0, logit_soft_cap
+"""
+
+import keras
+from keras import ops
+
+from zoo.layers import initializers
+from zoo.layers import positions as position_layers
+from zoo.layers.attention import Attention, cache_mask, causal_mask
+from zoo.layers.block import Block
+from zoo.layers.dropout import Dropout
+from zoo.layers.embedding import TokenEmbedding
+from zoo.layers.feed_forward import FeedForward
+from zoo.layers.norms import norm as make_norm
+from zoo.model import (
+    LanguageModel,
+    check_divides,
+    dense_flops,
+    extended_positions,
+    positions_of,
+)
+
+
+@keras.saving.register_keras_serializable("menagerie")
+class DecoderLM(LanguageModel):
+    """Predicts each token from those before it.
+
+    Args:
+      vocabulary_size: V.
+      num_layers, width, num_heads: the model's size.
+      num_kv_heads: heads of keys and values; None for as many as `num_heads`.
+      hidden_width: of the feed-forward network; None for 4 * width.
+      context_length: rows of the table of learned positions.
+      positions: "rotary", "learned", "sinusoidal" or "none".
+      rotary_base: slowest rotation's wavelength over 2 pi.
+      norm: "rms", "layer" or "rms_without_gain".
+      activation: "squared_relu", "gelu", "relu", "swiglu" or "geglu".
+      use_bias: biases in all projections.
+      qk_norm: normalises queries and keys.
+      tie_embeddings: logits use the token table.
+      output_scale: initial scale of projections into the residual stream; 0 for zeros.
+      embedding_stddev: of the token table at the start.
+      logit_soft_cap: logits become cap * tanh(logits / cap) (Gemma Team 2024); None for none.
+      window: tokens back that attention sees, itself included; None for all.
+      dropout: rate after the embedding and on every sublayer's output.
+
+    Raises:
+      ValueError: settings that do not fit together.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int = 4,
+        width: int = 128,
+        num_heads: int = 4,
+        num_kv_heads: int | None = None,
+        hidden_width: int | None = None,
+        context_length: int | None = None,
+        positions: str = "rotary",
+        rotary_base: float = 10000.0,
+        norm: str = "rms",
+        activation: str = "squared_relu",
+        use_bias: bool = False,
+        qk_norm: bool = False,
+        tie_embeddings: bool = False,
+        output_scale: float = 1.0,
+        embedding_stddev: float = 0.02,
+        logit_soft_cap: float | None = None,
+        window: int | None = None,
+        dropout: float = 0.0,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        num_kv_heads = num_kv_heads or num_heads
+        check_divides(width, num_heads, "heads")
+        if num_heads % num_kv_heads:
+            raise ValueError(f"num_heads {num_heads} is not divisible by {num_kv_heads} kv heads")
+        position_layers.check(positions, context_length)
+        if positions == "relative":
+            raise ValueError("DecoderLM has no relative positions; use 'rotary'")
+        head_width = width // num_heads
+        if positions == "rotary" and head_width % 2:
+            raise ValueError(f"rotary positions need an even head width, not {head_width}")
+        self.width = width
+        self.head_width = head_width
+        self.num_heads = num_heads
+        self.positions = positions
+        self.rotary_base = rotary_base
+        self.logit_soft_cap = logit_soft_cap
+        self.window = window
+
+        self.embedding = TokenEmbedding(
+            vocabulary_size,
+            width,
+            initializers.normal(embedding_stddev),
+            None if tie_embeddings else initializers.head(width, output_scale),
+            name="embedding",
+        )
+        if positions == "learned":
+            self.context_length = context_length
+            self.position_embedding = position_layers.LearnedPositions(
+                context_length, width, embedding_stddev
+            )
+        self.dropout = Dropout(dropout, place=0)
+        self.blocks = [
+            Block(
+                width,
+                Attention(
+                    width, num_heads, num_kv_heads, head_width, use_bias, qk_norm, output_scale
+                ),
+                FeedForward(width, hidden_width or 4 * width, activation, use_bias, output_scale),
+                norm_kind=norm,
+                dropout=dropout,
+                place=i,
+                name=f"block_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.final_norm = make_norm(norm, width, "final_norm")
+        self.built = True
+
+    def hidden(self, features, state=None, training=False):
+        positions = positions_of(features)
+        length = ops.shape(features["inputs"])[1]
+        mask = causal_mask(features.get("segments"), length, self.window)
+        x, rotation = self.embed(features["inputs"], positions, training)
+        for block in self.blocks:
+            x = block(x, mask, rotation, training=training)
+        return self.final_norm(x), state
+
+    def embed(self, tokens, positions, training=False):
+        """Token vectors with their positions, and the rotation for the blocks if there is one."""
+        x = self.embedding(tokens)
+        rotation = None
+        if self.positions == "rotary":
+            rotation = position_layers.rotation(positions, self.head_width, self.rotary_base)
+        elif self.positions == "learned":
+            x = x + self.position_embedding(positions)
+        elif self.positions == "sinusoidal":
+            x = x + ops.cast(position_layers.sinusoids(positions, self.width), x.dtype)
+        return self.dropout(x, training=training), rotation
+
+    def logits(self, hidden):
+        logits = self.embedding(hidden, to_logits=True)
+        if self.logit_soft_cap is not None:
+            logits = self.logit_soft_cap * ops.tanh(logits / self.logit_soft_cap)
+        return logits
+
+    def start(self, batch_size, max_length, features=None):
+        padding = (features or {}).get("padding")
+        return {
+            "index": ops.zeros((), "int32"),
+            "padding": ops.zeros((batch_size,), "int32") if padding is None else padding,
+            "caches": [b.attention.empty_cache(batch_size, max_length) for b in self.blocks],
+        }
+
+    def extend(self, tokens, state):
+        index, padding = state["index"], state["padding"]
+        length = ops.shape(tokens)[1]
+        max_length = ops.shape(state["caches"][0]["keys"])[1]
+        mask = cache_mask(index, length, max_length, padding, self.window)
+        x, rotation = self.embed(tokens, extended_positions(index, length, padding))
+        caches = []
+        for block, cache in zip(self.blocks, state["caches"], strict=True):
+            x, cache = block(x, mask, rotation, cache=cache, index=index)
+            caches.append(cache)
+        state = {"index": index + length, "padding": padding, "caches": caches}
+        return self.logits(self.final_norm(x)), state
+
+    def matmul_flops_per_token(self, sequence_length, source_length=0):
+        seen = min(sequence_length, self.window or sequence_length)
+        attention = 4 * len(self.blocks) * self.width * seen
+        softmax = 2 * self.width * self.embedding.vocabulary_size
+        return dense_flops(self) + softmax + attention

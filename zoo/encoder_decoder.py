@@ -1,0 +1,237 @@
+"""Encoder-decoder Transformer: the original, pre-norm and T5-like variants are settings.
+
+* the original (Vaswani et al. 2017): norm_first=False, positions="sinusoidal", activation="relu"
+* T5 (Raffel et al. 2020): norm="rms", positions="relative", use_bias=False
+* the defaults: pre-norm with rotary positions in both stacks
+"""
+
+import keras
+from keras import ops
+
+from zoo.layers import initializers
+from zoo.layers import positions as position_layers
+from zoo.layers.attention import (
+    Attention,
+    CrossAttention,
+    cache_mask,
+    causal_mask,
+    segment_mask,
+)
+from zoo.layers.block import Block
+from zoo.layers.dropout import Dropout
+from zoo.layers.embedding import TokenEmbedding
+from zoo.layers.feed_forward import FeedForward
+from zoo.layers.norms import norm as make_norm
+from zoo.model import (
+    LanguageModel,
+    check_divides,
+    dense_flops,
+    extended_positions,
+    positions_of,
+)
+
+
+@keras.saving.register_keras_serializable("menagerie")
+class EncoderDecoder(LanguageModel):
+    """Reads a source, predicts each target token from it and from the tokens before.
+
+    Args:
+      vocabulary_size: V, of source and target alike.
+      num_layers: of the decoder, and of the encoder unless `num_encoder_layers` says.
+      width, num_heads, hidden_width: the model's size; hidden_width None for 4 * width.
+      context_length: rows of the tables of learned positions.
+      positions: "rotary", "sinusoidal", "learned" or "relative" (T5's biases).
+      norm: "layer", "rms" or "rms_without_gain".
+      norm_first: normalise before each sublayer rather than after the residual sum.
+      activation: "relu", "gelu", "squared_relu", "swiglu" or "geglu".
+      use_bias: biases in all projections.
+      qk_norm: normalises queries and keys of self-attention.
+      tie_embeddings: "all" (source, target and softmax), "target" (target and softmax) or
+        "none" (Press and Wolf 2017, section 3).
+      scale_embeddings: multiplies token vectors by sqrt(width) (Vaswani et al. 2017, 3.4).
+      dropout: rate after embeddings and on every sublayer's output.
+
+    Raises:
+      ValueError: settings that do not fit together.
+    """
+
+    reads_source = True
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        num_layers: int = 3,
+        num_encoder_layers: int | None = None,
+        width: int = 128,
+        num_heads: int = 4,
+        hidden_width: int | None = None,
+        context_length: int | None = None,
+        positions: str = "rotary",
+        norm: str = "layer",
+        norm_first: bool = True,
+        activation: str = "relu",
+        use_bias: bool = True,
+        qk_norm: bool = False,
+        tie_embeddings: str = "all",
+        scale_embeddings: bool = True,
+        dropout: float = 0.0,
+        name: str | None = None,
+    ):
+        super().__init__(name=name)
+        check_divides(width, num_heads, "heads")
+        position_layers.check(positions, context_length)
+        if tie_embeddings not in ("all", "target", "none"):
+            raise ValueError(
+                f"tie_embeddings {tie_embeddings!r} is none of 'all', 'target', 'none'"
+            )
+        self.width = width
+        self.head_width = width // num_heads
+        self.positions = positions
+        self.embedding_scale = width**0.5 if scale_embeddings else 1.0
+
+        table = initializers.normal(width**-0.5 if scale_embeddings else 1.0)
+        head = initializers.head(width, 1.0) if tie_embeddings == "none" else None
+        self.embedding = TokenEmbedding(vocabulary_size, width, table, head, name="embedding")
+        self.source_embedding = self.embedding
+        if tie_embeddings != "all":
+            self.source_embedding = TokenEmbedding(
+                vocabulary_size, width, table, name="source_embedding"
+            )
+        if positions == "learned":
+            self.context_length = context_length
+            self.position_embedding, self.source_position_embedding = (
+                position_layers.LearnedPositions(context_length, width, 0.02, name=name)
+                for name in ("position_embedding", "source_position_embedding")
+            )
+        if positions == "relative":
+            self.relative_bias = position_layers.RelativeBias(num_heads, bidirectional=False)
+            self.source_relative_bias = position_layers.RelativeBias(num_heads, bidirectional=True)
+
+        def block(place, name, cross):
+            attention = Attention(
+                width, num_heads, num_heads, self.head_width, use_bias, qk_norm, 1.0
+            )
+            cross_attention = None
+            if cross:
+                cross_attention = CrossAttention(width, num_heads, self.head_width, use_bias, 1.0)
+            return Block(
+                width,
+                attention,
+                FeedForward(width, hidden_width or 4 * width, activation, use_bias, 1.0),
+                cross_attention,
+                norm_kind=norm,
+                norm_first=norm_first,
+                dropout=dropout,
+                place=place,
+                name=name,
+            )
+
+        depth = num_layers if num_encoder_layers is None else num_encoder_layers
+        self.encoder = [block(i, f"encoder_{i}", cross=False) for i in range(depth)]
+        self.decoder = [block(depth + i, f"decoder_{i}", cross=True) for i in range(num_layers)]
+        # Post-norm blocks end normalised; pre-norm stacks need one norm more.
+        self.encoder_norm = make_norm(norm, width, "encoder_norm") if norm_first else None
+        self.decoder_norm = make_norm(norm, width, "decoder_norm") if norm_first else None
+        self.dropouts = [Dropout(dropout, place=1 + 8 * (depth + num_layers) + i) for i in range(2)]
+        self.built = True
+
+    def encode(self, features, training=False):
+        """The source's hidden vectors [B, S, width]."""
+        tokens = features["source"]
+        segments = source_segments(features)
+        positions = positions_of({"inputs": tokens, "positions": features.get("source_positions")})
+        mask = segment_mask(segments, segments)
+        x = self.source_embedding(tokens)
+        learned = self.positions == "learned" and self.source_position_embedding
+        x, rotation = self.place(x, positions, learned, self.dropouts[0], training)
+        bias = None
+        if self.positions == "relative":
+            bias = self.source_relative_bias(positions, positions)
+        for block in self.encoder:
+            x = block(x, mask, rotation, bias, training=training)
+        return x if self.encoder_norm is None else self.encoder_norm(x)
+
+    def hidden(self, features, state=None, training=False):
+        encoded = self.encode(features, training)
+        tokens, segments = features["inputs"], features.get("segments")
+        positions = positions_of(features)
+        mask = causal_mask(segments, ops.shape(tokens)[1])
+        own = ops.ones_like(tokens) if segments is None else segments
+        source_mask = segment_mask(own, source_segments(features))
+        x = self.embedding(tokens)
+        learned = self.positions == "learned" and self.position_embedding
+        x, rotation = self.place(x, positions, learned, self.dropouts[1], training)
+        bias = None
+        if self.positions == "relative":
+            bias = self.relative_bias(positions, positions)
+        for block in self.decoder:
+            source = block.cross_attention.project(encoded)
+            x = block(x, mask, rotation, bias, source, source_mask, training=training)
+        return self.normalised(x), state
+
+    def place(self, x, positions, learned, dropout, training=False):
+        """Scaled token vectors with their positions, and the rotation for the blocks."""
+        x = x * ops.cast(self.embedding_scale, x.dtype)
+        rotation = None
+        if self.positions == "rotary":
+            rotation = position_layers.rotation(positions, self.head_width)
+        elif self.positions == "sinusoidal":
+            x = x + ops.cast(position_layers.sinusoids(positions, self.width), x.dtype)
+        elif self.positions == "learned":
+            x = x + learned(positions)
+        return dropout(x, training=training), rotation
+
+    def normalised(self, x):
+        return x if self.decoder_norm is None else self.decoder_norm(x)
+
+    def logits(self, hidden):
+        return self.embedding(hidden, to_logits=True)
+
+    def start(self, batch_size, max_length, features=None):
+        encoded = self.encode(features)
+        padding = features.get("padding")
+        return {
+            "index": ops.zeros((), "int32"),
+            "padding": ops.zeros((batch_size,), "int32") if padding is None else padding,
+            "caches": [b.attention.empty_cache(batch_size, max_length) for b in self.decoder],
+            "sources": [b.cross_attention.project(encoded) for b in self.decoder],
+            "source_held": source_segments(features) > 0,
+        }
+
+    def extend(self, tokens, state):
+        index, padding = state["index"], state["padding"]
+        length = ops.shape(tokens)[1]
+        max_length = ops.shape(state["caches"][0]["keys"])[1]
+        positions = extended_positions(index, length, padding)
+        mask = cache_mask(index, length, max_length, padding)
+        source_mask = state["source_held"][:, None, None, :]
+        learned = self.positions == "learned" and self.position_embedding
+        x, rotation = self.place(self.embedding(tokens), positions, learned, self.dropouts[1])
+        bias = None
+        if self.positions == "relative":
+            slots = extended_positions(0, max_length, padding)
+            bias = self.relative_bias(positions, slots)
+        caches = []
+        for block, cache, source in zip(
+            self.decoder, state["caches"], state["sources"], strict=True
+        ):
+            x, cache = block(x, mask, rotation, bias, source, source_mask, cache=cache, index=index)
+            caches.append(cache)
+        state = {**state, "index": index + length, "caches": caches}
+        return self.logits(self.normalised(x)), state
+
+    def matmul_flops_per_token(self, sequence_length, source_length=0):
+        """Of one target token, its share of the encoder's work included."""
+        share = source_length / sequence_length
+        encoder = sum(dense_flops(block) + 4 * self.width * source_length for block in self.encoder)
+        decoder = sum(
+            dense_flops(block) + 4 * self.width * (sequence_length + source_length)
+            for block in self.decoder
+        )
+        return encoder * share + decoder + 2 * self.width * self.embedding.vocabulary_size
+
+
+def source_segments(features):
+    """`source_segments` of the features, or 1 everywhere."""
+    segments = features.get("source_segments")
+    return ops.ones_like(features["source"]) if segments is None else segments

@@ -1,0 +1,1 @@
+"""The models' building blocks, one idea a file."""

@@ -1,0 +1,85 @@
+"""A Transformer block: attention, attention over a source where there is one, feed-forward."""
+
+import keras
+
+from zoo.layers.dropout import Dropout
+from zoo.layers.norms import norm
+
+
+class Block(keras.layers.Layer):
+    """Residual sublayers, normalised before (Xiong et al. 2020) or after (Vaswani et al. 2017).
+
+    Args:
+      width: of input and output.
+      attention, feed_forward: the sublayers.
+      cross_attention: a CrossAttention, or None.
+      norm_kind: see `norms.norm`.
+      norm_first: normalise a sublayer's input rather than the residual sum.
+      dropout: rate on each sublayer's output.
+      place: this block's number in the model.
+    """
+
+    def __init__(
+        self,
+        width,
+        attention,
+        feed_forward,
+        cross_attention=None,
+        norm_kind="layer",
+        norm_first=True,
+        dropout=0.0,
+        place=0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.norm_first = norm_first
+        self.attention = attention
+        self.attention_norm = norm(norm_kind, width, "attention_norm")
+        self.cross_attention = cross_attention
+        if cross_attention is not None:
+            self.cross_norm = norm(norm_kind, width, "cross_norm")
+        self.feed_forward = feed_forward
+        self.feed_forward_norm = norm(norm_kind, width, "feed_forward_norm")
+        self.dropouts = [Dropout(dropout, place=1 + 8 * place + i) for i in range(3)]
+        self.built = True
+
+    def call(
+        self,
+        x,
+        mask,
+        rotation=None,
+        bias=None,
+        source=None,
+        source_mask=None,
+        cache=None,
+        index=None,
+        training=False,
+    ):
+        """[B, T, width] -> [B, T, width], with `cache` also the new cache.
+
+        Args:
+          mask, rotation, bias, cache, index: see `Attention.call`.
+          source: what `CrossAttention.project` returned, with its mask [B, 1, T, S].
+        """
+
+        def attention(x):
+            if cache is None:
+                return self.attention(x, mask, rotation, bias), None
+            return self.attention(x, mask, rotation, bias, cache, index)
+
+        def cross_attention(x):
+            return self.cross_attention(x, source, source_mask), None
+
+        def feed_forward(x):
+            return self.feed_forward(x, training=training), None
+
+        x, new_cache = self.residual(x, attention, self.attention_norm, 0, training)
+        if self.cross_attention is not None:
+            x, _ = self.residual(x, cross_attention, self.cross_norm, 1, training)
+        x, _ = self.residual(x, feed_forward, self.feed_forward_norm, 2, training)
+        return x if cache is None else (x, new_cache)
+
+    def residual(self, x, sublayer, normalise, i, training):
+        y, extra = sublayer(normalise(x) if self.norm_first else x)
+        x = x + self.dropouts[i](y, training=training)
+        return (x if self.norm_first else normalise(x)), extra

@@ -1,0 +1,64 @@
+"""Dropout whose masks can be a function of a seed handed in, not of a hidden counter."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+_step_seed = None
+
+
+@contextlib.contextmanager
+def step_seed(seed):
+    """Makes every Dropout called inside draw its mask from `seed` and its own place in the model.
+
+    A trainer that passes hash(run seed, step, replica) has nothing about
+    randomness to keep in a checkpoint, and replicas draw different masks.
+    Outside, Dropout draws from a Keras SeedGenerator as any Keras layer does.
+
+    Args:
+      seed: int32 tensor [2].
+    """
+    global _step_seed
+    outer, _step_seed = _step_seed, seed
+    try:
+        yield
+    finally:
+        _step_seed = outer
+
+
+class GivenSeed(keras.random.SeedGenerator):
+    """Hands a tensor to keras.random, which takes only integers and SeedGenerators."""
+
+    def __init__(self, seed):
+        # The base class would create a state variable: there is no state here.
+        self._tensor = seed
+
+    def next(self, ordered=True):
+        return ops.cast(self._tensor, "uint32" if keras.backend.backend() == "jax" else "int32")
+
+
+class Dropout(keras.layers.Layer):
+    """Zeroes entries with probability `rate` and scales the rest (Srivastava et al. 2014).
+
+    Args:
+      rate: probability in [0, 1).
+      place: int, distinguishes this layer's masks from those of the model's other layers.
+    """
+
+    def __init__(self, rate, place=0, **kwargs):
+        super().__init__(**kwargs)
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"dropout {rate} is not in [0, 1)")
+        self.rate = rate
+        self.place = place
+        self.generator = keras.random.SeedGenerator(place) if rate else None
+        self.built = True
+
+    def call(self, x, training=False):
+        if not self.rate or not training:
+            return x
+        seed = self.generator
+        if _step_seed is not None:
+            seed = GivenSeed(_step_seed + ops.convert_to_tensor([0, self.place], "int32"))
+        return keras.random.dropout(x, self.rate, seed=seed)

@@ -1,0 +1,40 @@
+"""Tokens to vectors, and vectors back to logits, with one table or two."""
+
+import keras
+from keras import ops
+
+
+class TokenEmbedding(keras.layers.Layer):
+    """The table at a model's door and the softmax weights at its end.
+
+    Args:
+      vocabulary_size: rows V of the table.
+      width: columns D.
+      initializer: of the table.
+      head_initializer: of separate softmax weights; None ties them to the table
+        (Press and Wolf 2017).
+      head_bias: adds a bias to the logits.
+    """
+
+    def __init__(
+        self, vocabulary_size, width, initializer, head_initializer=None, head_bias=False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        shape = (vocabulary_size, width)
+        self.table = self.add_weight(shape, initializer, name="embedding")
+        # Stored [V, D] as the table is, so that one row lies together when decoding reads it.
+        self.head = None
+        if head_initializer is not None:
+            self.head = self.add_weight(shape, head_initializer, name="head_embedding")
+        self.bias = self.add_weight((vocabulary_size,), "zeros", name="bias") if head_bias else None
+        self.built = True
+
+    def call(self, x, to_logits=False):
+        """int32 [...] -> [..., D]; with `to_logits`, [..., D] -> float32 [..., V]."""
+        if not to_logits:
+            return ops.take(self.table, x, axis=0)
+        weights = self.table if self.head is None else self.head
+        logits = ops.matmul(x, ops.transpose(weights))
+        logits = ops.cast(logits, "float32")
+        return logits if self.bias is None else logits + ops.cast(self.bias, "float32")

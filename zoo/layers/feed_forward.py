@@ -1,0 +1,72 @@
+"""The position-wise network of a Transformer block, plain or gated."""
+
+import keras
+from keras import ops
+
+from zoo.layers import initializers
+
+
+def squared_relu(x):
+    """ReLU squared (So et al. 2021, Primer)."""
+    return ops.square(ops.relu(x))
+
+
+ACTIVATIONS = {
+    "relu": ops.relu,
+    "gelu": ops.gelu,  # the tanh approximation, as in GPT-2
+    "squared_relu": squared_relu,
+    "swiglu": ops.silu,
+    "geglu": ops.gelu,
+}
+GATED = ("swiglu", "geglu")
+
+
+class FeedForward(keras.layers.Layer):
+    """down(activation(up(x))), or down(activation(gate(x)) * up(x)) (Shazeer 2020).
+
+    Args:
+      width: of input and output.
+      hidden_width: of the activation.
+      activation: "relu", "gelu", "squared_relu", or gated "swiglu", "geglu".
+      use_bias: adds biases to the projections.
+      output_scale: initial scale of the last projection.
+      dropout: layer applied to the activation, or None.
+    """
+
+    def __init__(
+        self, width, hidden_width, activation, use_bias, output_scale, dropout=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation {activation!r} is none of {', '.join(map(repr, ACTIVATIONS))}"
+            )
+        self.activation = activation
+        up_width = 2 * hidden_width if activation in GATED else hidden_width
+        self.up = dense(width, up_width, use_bias, name="up")
+        self.down = dense(hidden_width, width, use_bias, output_scale, name="down")
+        self.dropout = dropout
+        self.built = True
+
+    def call(self, x, training=False):
+        hidden = self.up(x)
+        if self.activation in GATED:
+            gate, hidden = ops.split(hidden, 2, axis=-1)
+            hidden = ACTIVATIONS[self.activation](gate) * hidden
+        else:
+            hidden = ACTIVATIONS[self.activation](hidden)
+        if self.dropout is not None:
+            hidden = self.dropout(hidden, training=training)
+        return self.down(hidden)
+
+
+def dense(input_width, output_width, use_bias, scale=1.0, name=None):
+    """A built Keras Dense with our initialisation."""
+    layer = keras.layers.Dense(
+        output_width,
+        use_bias=use_bias,
+        kernel_initializer=initializers.fan_in(scale),
+        name=name,
+    )
+    layer.build((None, input_width))
+    return layer

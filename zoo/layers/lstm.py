@@ -1,0 +1,134 @@
+"""LSTM layer whose matrix products over a whole window stay outside the recurrence."""
+
+import keras
+from keras import ops
+
+
+class LSTM(keras.layers.Layer):
+    """One layer (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
+
+    Args:
+      input_width, width: of the input and of the state.
+      initial_scale: weights start uniform in +- this.
+    """
+
+    def __init__(self, input_width, width, initial_scale, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        uniform = keras.initializers.RandomUniform(-initial_scale, initial_scale)
+        self.kernel = self.add_weight((input_width, 4 * width), uniform, name="kernel")
+        self.recurrent = self.add_weight((width, 4 * width), uniform, name="recurrent")
+        self.bias = self.add_weight((4 * width,), "zeros", name="bias")
+        self.built = True
+
+    def initial_state(self, batch_size):
+        """{"output": [B, width] in the compute dtype, "cell": [B, width] float32}, zeros."""
+        return {
+            "output": ops.zeros((batch_size, self.width), self.compute_dtype),
+            "cell": ops.zeros((batch_size, self.width), "float32"),
+        }
+
+    def call(self, x, keep, state, training=False):
+        """Runs over a window, time first.
+
+        Args:
+          x: [T, B, input_width].
+          keep: [T, B, 1], 0 where the state is forgotten before the token is read, else 1.
+          state: see `initial_state`.
+
+        Returns:
+          ([T, B, width], the state after the last token).
+        """
+        projected = ops.matmul(x, self.kernel) + self.bias  # [T, B, 4 width]
+        output = ops.cast(state["output"], self.compute_dtype)
+        recurrent = ops.cast(self.recurrent, self.compute_dtype)  # a tensor, not a variable
+        # Outside training the plain loop: an exported graph cannot hold a custom gradient.
+        arguments = (projected, keep, recurrent, output, state["cell"])
+        outputs, cells = recur(*arguments) if training else recurrence(*arguments)[:2]
+        return outputs, {"output": outputs[-1], "cell": cells[-1]}
+
+
+def gates(z):
+    """Input, forget and output gates and the candidate, from their sums [B, 4 width], float32."""
+    i, f, o, g = ops.split(ops.cast(z, "float32"), 4, axis=-1)
+    return ops.sigmoid(i), ops.sigmoid(f), ops.sigmoid(o), ops.tanh(g)
+
+
+def recurrence(projected, keep, recurrent, output, cell):
+    """`recur` without its gradient; a third output is the gate sums [T, B, 4 width]."""
+    dtype = projected.dtype
+
+    def forward(carry, t):
+        output, cell, _ = carry
+        z = projected[t] + ops.matmul(output * keep[t], recurrent)
+        i, f, o, g = gates(z)
+        cell = f * (cell * ops.cast(keep[t], "float32")) + i * g
+        output = ops.cast(o * ops.tanh(cell), dtype)
+        return (output, cell, z), (output, cell, z)
+
+    # Over indices: Keras scans several arrays only where their length is static,
+    # and that of a prompt in an exported graph is not.
+    first = (output, cell, projected[0])
+    times = ops.arange(ops.shape(projected)[0])
+    return ops.scan(forward, first, times)[1]
+
+
+@ops.custom_gradient
+def recur(projected, keep, recurrent, output, cell):
+    """The recurrence, with a gradient whose loop yields only the gates' gradients.
+
+    The gradients of `recurrent` and, outside, of the kernel and the input are then
+    one matrix product each over all steps, instead of one a step: automatic
+    differentiation would accumulate a [width, 4 width] matrix at every token.
+
+    Args:
+      projected: [T, B, 4 width], the input's part of the gate sums.
+      keep: [T, B, 1].
+      recurrent: [width, 4 width].
+      output: [B, width]; cell: float32 [B, width]: the state before.
+
+    Returns:
+      outputs [T, B, width] and cells [T, B, width], float32.
+    """
+    dtype = projected.dtype
+    outputs, cells, sums = recurrence(projected, keep, recurrent, output, cell)
+
+    def gradient(*upstream):
+        if len(upstream) == 1:  # JAX hands over the pair, TensorFlow its parts
+            upstream = upstream[0]
+        d_outputs, d_cells = upstream
+        before = ops.concatenate([cell[None], cells[:-1]])  # cells one step earlier
+
+        def backward(carry, step):
+            d_output, d_cell, _ = carry
+            d_output_here, d_cell_here, z, keep, cell, cell_before = step
+            wide_keep = ops.cast(keep, "float32")
+            i, f, o, g = gates(z)
+            squashed = ops.tanh(cell)
+            d_output = ops.cast(d_output, "float32") + ops.cast(d_output_here, "float32")
+            d_cell = d_cell + d_cell_here + d_output * o * (1 - squashed * squashed)
+            d_z = ops.concatenate(
+                [
+                    d_cell * g * i * (1 - i),
+                    d_cell * cell_before * wide_keep * f * (1 - f),
+                    d_output * squashed * o * (1 - o),
+                    d_cell * i * (1 - g * g),
+                ],
+                axis=-1,
+            )
+            d_z = ops.cast(d_z, dtype)
+            d_output = ops.matmul(d_z, ops.transpose(recurrent)) * keep
+            carry = (d_output, d_cell * f * wide_keep, d_z)
+            return carry, carry
+
+        zero = (ops.zeros_like(output), ops.zeros_like(cell), ops.zeros_like(sums[0]))
+        steps = (d_outputs, d_cells, sums, keep, cells, before)
+        (d_output, d_cell, _), (_, _, d_sums) = ops.scan(backward, zero, steps, reverse=True)
+        earlier = ops.concatenate([output[None], outputs[:-1]]) * keep
+        width = earlier.shape[-1]
+        d_recurrent = ops.matmul(
+            ops.transpose(ops.reshape(earlier, (-1, width))), ops.reshape(d_sums, (-1, 4 * width))
+        )
+        return d_sums, ops.zeros_like(keep), d_recurrent, d_output, d_cell
+
+    return (outputs, cells), gradient

@@ -1,0 +1,113 @@
+"""LanguageModel: the contract between the zoo and everything that trains, decodes or exports."""
+
+import keras
+from keras import ops
+
+
+class LanguageModel(keras.Model):
+    """Features in, logits out, the same for every family.
+
+    `features` is a dict of int32 arrays: `inputs` [B, T] always; `segments`
+    and `positions` [B, T] when rows hold several examples or go on from batch
+    to batch; `source`, `source_segments`, `source_positions` [B, S] for a
+    model that reads a source. Models create all their weights when constructed.
+
+    A family provides `hidden`, `logits`, `start`, `extend` and
+    `matmul_flops_per_token`; a recurrent one also `initial_state`.
+    """
+
+    reads_source = False
+    context_length = None  # the longest row the model can tell positions in; None for any
+
+    def call(self, features, state=None, training=False):
+        """Teacher-forced logits.
+
+        Args:
+          features: see the class.
+          state: what `initial_state` or the call before returned, to carry on from it.
+
+        Returns:
+          float32 logits [B, T, V]; with `state`, (logits, the state after the last token).
+        """
+        hidden, new_state = self.hidden(features, state=state, training=training)
+        logits = self.logits(hidden)
+        return logits if state is None else (logits, new_state)
+
+    def hidden(self, features, state=None, training=False):
+        """All but the softmax weights: ([B, T, width], new state).
+
+        Kept apart from `logits` so that a loss can take the logits of a large
+        vocabulary a piece at a time.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no `hidden`")
+
+    def logits(self, hidden):
+        """[..., width] -> float32 [..., V]."""
+        raise NotImplementedError(f"{type(self).__name__} defines no `logits`")
+
+    def initial_state(self, batch_size):
+        """What a recurrent model carries from batch to batch: a nest of [B, ...]; () for others."""
+        return ()
+
+    def start(self, batch_size, max_length, features=None):
+        """The decoding state before the first token.
+
+        Args:
+          batch_size: B.
+          max_length: the most tokens, prompt included, that will be handed to `extend`.
+          features: optional dict. `padding` int32 [B]: how many places at the left of
+            each row hold no token, for prompts of unequal length; the source features
+            of a model that reads one.
+
+        Returns:
+          a nest of tensors to hand to `extend`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no `start`")
+
+    def extend(self, tokens, state):
+        """Reads t more tokens: a whole prompt or the one just drawn.
+
+        Args:
+          tokens: int32 [B, t], t >= 1.
+          state: from `start` or the `extend` before.
+
+        Returns:
+          (float32 logits [B, t, V], new state).
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no `extend`")
+
+    def matmul_flops_per_token(self, sequence_length, source_length=0):
+        """Multiply-adds times two of one token's forward pass, matrix products only."""
+        raise NotImplementedError(f"{type(self).__name__} defines no `matmul_flops_per_token`")
+
+    def train_flops_per_token(self, sequence_length, source_length=0):
+        """Forward and backward: three times the forward pass (Chowdhery et al. 2022, appendix B)."""
+        return 3 * self.matmul_flops_per_token(sequence_length, source_length)
+
+
+def positions_of(features):
+    """`positions` of the features, or 0, 1, 2 ... in every row. int32 [B, T]."""
+    if features.get("positions") is not None:
+        return features["positions"]
+    batch, length = ops.shape(features["inputs"])
+    return ops.broadcast_to(ops.arange(length, dtype="int32")[None], (batch, length))
+
+
+def extended_positions(index, length, padding):
+    """Positions of `length` tokens written at slot `index`, 0 also for padding. int32 [B, t]."""
+    slots = index + ops.arange(length, dtype="int32")[None]
+    return ops.maximum(slots - padding[:, None], 0)
+
+
+def dense_flops(layer):
+    """Twice the entries of the matrices below a layer, tables that are only looked up left out."""
+    return sum(
+        2 * int(weight.shape[0]) * int(weight.shape[1])
+        for weight in layer.trainable_weights
+        if len(weight.shape) == 2 and "embedding" not in weight.path
+    )
+
+
+def check_divides(width, parts, what):
+    if width % parts:
+        raise ValueError(f"width {width} is not divisible by {parts} {what}")
