@@ -26,11 +26,47 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from trainers.model_dir import ModelDir
 from trainers.text_model import TextModel
 from zoo.decoding.loop import EOS
 
 PROBES = ("The quick brown fox", "a", "")
 PROBE_TOKENS = 8
+
+
+def export(experiment, model_dir):
+    """Exports the trained model of a model_dir to its folder export/.
+
+    Args:
+      experiment: see experiment.py.
+      model_dir: path of the run.
+
+    Returns:
+      The folder of the SavedModel.
+
+    Raises:
+      UserError: nothing has been trained there.
+      ExportError: what was saved differs from the model; an earlier export is as it was.
+    """
+    directory = ModelDir(model_dir)
+    model, tokenizer, step = experiment.load(directory)
+    export_model(model, tokenizer, directory.export, **text_settings(experiment, model))
+    print(f"exported step {step:,} to {directory.export}")
+    return directory.export
+
+
+def text_settings(experiment, model):
+    """What `TextModel` takes beside model and tokenizer, of an experiment."""
+    prefix, suffix = experiment.task.prompt_affixes()
+    lengths = [experiment.sequence_length]
+    if model.reads_source:
+        lengths.append(experiment.longest_source)
+    return {
+        "layout": experiment.task.kind,
+        "max_length": experiment.max_length or max(lengths),
+        "prefix": prefix,
+        "suffix": suffix,
+    }
 
 
 def export_model(model, tokenizer, folder, layout, max_length, prefix="", suffix=""):

@@ -12,6 +12,15 @@ import tensorflow as tf
 
 from trainers.errors import UserError
 
+INSTEAD = {
+    "clipnorm": "set train.clip_norm",
+    "clipvalue": "set train.clip_norm",
+    "global_clipnorm": "set train.clip_norm",
+    "gradient_accumulation_steps": "set ACCUMULATION",
+    "use_ema": "set train.ema_decay",
+    "loss_scale_factor": 'choose PRECISION "mixed_bfloat16", which needs none',
+}
+
 
 def prepare(optimizer, variables, weight_decay_exclude):
     """Builds a Keras optimizer for a step that hands it global, clipped gradients.
@@ -23,15 +32,14 @@ def prepare(optimizer, variables, weight_decay_exclude):
         matches are not decayed.
 
     Raises:
-      UserError: the optimizer's own clipping, accumulation or averaging is on.
+      UserError: the optimizer's own clipping, accumulation, averaging or loss scale is on.
     """
-    for name in ("clipnorm", "clipvalue", "global_clipnorm"):
-        if getattr(optimizer, name, None):
-            raise UserError(f"{optimizer.name}.{name}: set train.clip_norm (or 0) instead")
-    if optimizer.gradient_accumulation_steps:
-        raise UserError(f"{optimizer.name}.gradient_accumulation_steps: set ACCUMULATION instead")
-    if optimizer.use_ema:
-        raise UserError(f"{optimizer.name}.use_ema: set train.ema_decay instead")
+    kind = type(optimizer).__name__
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise UserError(f"{kind}: losses are not scaled here; name the optimizer inside it")
+    for setting, instead in INSTEAD.items():
+        if getattr(optimizer, setting, None):
+            raise UserError(f"{kind}.{setting}: leave it out and {instead}")
     # Keras would sum the gradients over replicas once more inside `apply`.
     optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
     excluded = [v for v in variables if matches(v.path, weight_decay_exclude)]
@@ -45,6 +53,7 @@ def matches(path, patterns):
     return any(re.search(pattern, path) for pattern in patterns)
 
 
+@keras.saving.register_keras_serializable("menagerie")
 @gin.configurable
 class Muon(keras.optimizers.Optimizer):
     """Momentum made orthogonal for matrices, Adam for everything else.
@@ -144,6 +153,12 @@ class Muon(keras.optimizers.Optimizer):
         self.assign_add(velocity, (1 - self.adam_beta_2) * (tf.square(gradient) - velocity))
         rate = learning_rate * self.adam_ratio * correction
         self.assign_sub(variable, rate * momentum / (tf.sqrt(velocity) + self.epsilon))
+
+    def get_config(self):
+        base = super().get_config()
+        config = {name: base[name] for name in ("name", "learning_rate", "weight_decay")}
+        own = ("momentum", "newton_schulz_steps", "adam_ratio", "adam_beta_1", "adam_beta_2")
+        return config | {name: getattr(self, name) for name in (*own, "epsilon", "adam_exclude")}
 
     def _use_weight_decay(self, variable):
         by_adam = self.velocities[self._get_variable_index(variable)] is not None

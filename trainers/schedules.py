@@ -4,13 +4,18 @@ A schedule here is a function that `train` calls with the run's length, so that
 a recipe says `train.schedule = @warmup_cosine` and never repeats STEPS.
 """
 
+import math
+
 import gin
 import keras
 from keras import ops
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A Keras schedule from a function of the step (float32 scalar) to the rate."""
+    """A Keras schedule from a function of the step (float32 scalar) to the rate.
+
+    It has no `get_config`: how it came about stands in the run's config.gin.
+    """
 
     def __init__(self, rate):
         self.rate = rate
@@ -36,7 +41,7 @@ def warmup_cosine(
         return (
             peak
             * warmup(step, warmup_steps)
-            * (final + (1 - final) * 0.5 * (1 + ops.cos(3.141592653589793 * done)))
+            * (final + (1 - final) * 0.5 * (1 + ops.cos(math.pi * done)))
         )
 
     return Schedule(rate)
@@ -78,9 +83,8 @@ def inverse_square_root(steps: int, steps_per_epoch: float, peak: float, warmup_
     """Linear warm-up to `peak`, then peak * sqrt(warmup_steps / step) (Vaswani et al. 2017, 5.3)."""
 
     def rate(step):
-        return peak * ops.minimum(
-            (step + 1) / warmup_steps, ops.sqrt(warmup_steps / ops.maximum(step + 1, 1.0))
-        )
+        turn = max(warmup_steps, 1)
+        return peak * ops.minimum((step + 1) / turn, ops.sqrt(turn / (step + 1)))
 
     return Schedule(rate)
 

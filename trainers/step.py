@@ -2,55 +2,20 @@
 
 1. In each replica, an inner function sums token losses, weights and the gradient of the
    summed loss; micro-batches add to these sums.
-2. One all-reduce of the sums; the gradient is divided by the global weight.
+2. One all-reduce of the sums; the gradient is divided by the global weight, or by the rows.
 3. Clipping by global norm, once, after the reduction; then the optimizer.
 
 On a single replica all of it is one XLA program; on several, XLA compiles part 1.
 """
 
+import contextlib
+
 import keras
+import numpy as np
 import tensorflow as tf
 
+from trainers.errors import UserError
 from zoo.layers.dropout import step_seed
-
-
-class CarriedState:
-    """What a recurrent model hands from step to step: variables, one copy a replica.
-
-    Each replica keeps the state of its own rows. `get` and `set` speak of all rows
-    of the global batch, in order, so that a checkpoint fits any number of replicas.
-    """
-
-    def __init__(self, model, rows, strategy):
-        self.strategy = strategy
-        self.template = model.initial_state(rows)
-        with strategy.scope():
-            self.variables = [
-                tf.Variable(
-                    tensor, trainable=False, synchronization=tf.VariableSynchronization.ON_READ
-                )
-                for tensor in tf.nest.flatten(self.template)
-            ]
-
-    def read(self):
-        return tf.nest.pack_sequence_as(self.template, [v.read_value() for v in self.variables])
-
-    def write(self, state):
-        for variable, value in zip(self.variables, tf.nest.flatten(state), strict=True):
-            variable.assign(value)
-
-    def get(self):
-        """numpy arrays [global rows, ...], one a variable."""
-        locals_of = self.strategy.experimental_local_results
-        return [
-            tf.concat([tf.identity(p) for p in locals_of(v)], 0).numpy() for v in self.variables
-        ]
-
-    def set(self, arrays):
-        for variable, array in zip(self.variables, arrays, strict=True):
-            parts = self.strategy.experimental_local_results(variable)
-            for part, rows in zip(parts, tf.split(array, len(parts)), strict=True):
-                part.assign(rows)
 
 
 class TrainStep:
@@ -67,6 +32,14 @@ class TrainStep:
       ema_decay: of a moving average of the weights (Polyak and Juditsky 1992); 0 for none.
       seed: of dropout.
       xla: compile with XLA.
+      loss_per: "token" for gradients of the mean loss of a token, "row" of a row's summed loss.
+
+    Attributes:
+      carried: CarriedState, what a recurrent model hands from step to step.
+      averages: the moving averages, in the order of the model's trainable variables, or [].
+
+    Raises:
+      UserError: the rows cannot be divided, or the model computes in float16.
     """
 
     def __init__(
@@ -81,6 +54,7 @@ class TrainStep:
         ema_decay=0.0,
         seed=0,
         xla=True,
+        loss_per="token",
     ):
         self.model = model
         self.optimizer = optimizer
@@ -90,22 +64,33 @@ class TrainStep:
         self.clip_norm = clip_norm
         self.ema_decay = ema_decay
         self.seed = seed
-        self.replicas = strategy.num_replicas_in_sync
-        self.carried = CarriedState(model, rows // self.replicas, strategy)
-        self.averages = []
-        if ema_decay:
-            with strategy.scope():
-                self.averages = [
-                    tf.Variable(v.value, trainable=False) for v in model.trainable_variables
-                ]
+        self.loss_per = loss_per
+        self.rows = rows
+        self.check(rows)
+        self.carried = CarriedState(model, rows // strategy.num_replicas_in_sync, strategy)
+        averaged = model.trainable_variables if ema_decay else []
+        self.averages = copies_of_replicas([v.value for v in averaged], strategy)
         self.compile(xla)
+
+    def check(self, rows):
+        replicas = self.strategy.num_replicas_in_sync
+        if rows % (replicas * self.accumulation):
+            raise UserError(
+                f"BATCH_SIZE = {rows}: must be a multiple of replicas times ACCUMULATION, "
+                f"{replicas} x {self.accumulation}"
+            )
+        if self.model.compute_dtype == "float16":
+            raise UserError(
+                "PRECISION: gradients underflow in mixed_float16, for there is no loss scaling "
+                "here; choose 'mixed_bfloat16'"
+            )
 
     def compile(self, xla):
         """Makes the functions anew, with XLA or without."""
-        self.xla = xla
-        alone = self.replicas == 1
-        self._sums = tf.function(self.sums_of_batch, jit_compile=xla and not alone)
-        self._step = tf.function(self.step_of_replica, jit_compile=xla) if alone else None
+        alone = self.strategy.num_replicas_in_sync == 1
+        self._sums = tf.function(self.sums_of_batch, jit_compile=xla)
+        # XLA cannot compile what replicas tell each other.
+        self._step = tf.function(self.step_of_replica, jit_compile=xla and alone)
         self._loop = tf.function(self.loop)
 
     def run(self, iterator, count):
@@ -119,24 +104,21 @@ class TrainStep:
     def loop(self, iterator, count):
         results = tf.TensorArray("float32", count, element_shape=(3,))
         for i in tf.range(count):
-            step = self._step or self.step_of_replica
-            result = self.strategy.run(step, args=(next(iterator),))
+            result = self.strategy.run(self._step, args=(next(iterator),))
             results = results.write(i, self.strategy.experimental_local_results(result)[0])
-            self.update_averages()
         return results.stack()
 
     def step_of_replica(self, features):
-        loss, weight, *gradients = self._sums(features)
-        if self.replicas > 1:
-            context = tf.distribute.get_replica_context()
-            loss, weight, *gradients = context.all_reduce("SUM", [loss, weight, *gradients])
-        total = tf.maximum(weight, 1.0)
-        gradients = [gradient / total for gradient in gradients]
-        norm = tf.linalg.global_norm(gradients)
+        sums = self._sums(features)
+        loss, weight, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", sums)
+        total = tf.where(weight > 0, weight, 1.0) if self.loss_per == "token" else float(self.rows)
+        norm = tf.linalg.global_norm(gradients) / total
+        scale = 1 / total
         if self.clip_norm:
-            scale = self.clip_norm / tf.maximum(norm, self.clip_norm)
-            gradients = [gradient * scale for gradient in gradients]
+            scale *= self.clip_norm / tf.maximum(norm, self.clip_norm)
+        gradients = [gradient * scale for gradient in gradients]
         self.optimizer.apply(gradients, self.model.trainable_variables)
+        self.update_averages()
         return tf.stack([loss, weight, norm])
 
     def sums_of_batch(self, features):
@@ -145,14 +127,13 @@ class TrainStep:
         state = self.carried.read()
         if self.accumulation == 1:
             sums, state = self.sums_of_micro_batch(features, state, seed)
-            self.carried.write(state)
-            return sums
-        cut = (
-            lambda x: tf.reshape(  # noqa: E731 - [b, ...] -> [accumulation, b / accumulation, ...]
-                x, tf.concat([[self.accumulation, -1], tf.shape(x)[1:]], 0)
-            )
-        )
-        features, state = tf.nest.map_structure(cut, (features, state))
+        else:
+            sums, state = self.sums_of_micro_batches(features, state, seed)
+        self.carried.write(state)
+        return sums
+
+    def sums_of_micro_batches(self, features, state, seed):
+        features, state = divided((features, state), self.accumulation)
         sums = [tf.zeros(()), tf.zeros(())]
         sums += [tf.zeros(v.shape) for v in self.model.trainable_variables]
         states = [
@@ -160,27 +141,25 @@ class TrainStep:
             for x in tf.nest.flatten(state)
         ]
         for i in tf.range(self.accumulation):
-            part, old = tf.nest.map_structure(lambda x: x[i], (features, state))  # noqa: B023
-            fold = tf.random.experimental.stateless_fold_in(seed, i)
-            more, new = self.sums_of_micro_batch(part, old, fold)
+            part, part_state = at((features, state), i)
+            part_seed = tf.random.experimental.stateless_fold_in(seed, i)
+            more, new = self.sums_of_micro_batch(part, part_state, part_seed)
             sums = [a + b for a, b in zip(sums, more, strict=True)]
-            states = [
-                array.write(i, x) for array, x in zip(states, tf.nest.flatten(new), strict=True)
-            ]
-        self.carried.write([array.concat() for array in states])
-        return sums
+            new = tf.nest.flatten(new)
+            states = [array.write(i, x) for array, x in zip(states, new, strict=True)]
+        return sums, [array.concat() for array in states]
 
     def sums_of_micro_batch(self, features, state, seed):
         variables = self.model.trainable_variables
         with step_seed(seed), tf.GradientTape() as tape:
             logits, state = self.model(features, state=state, training=True)
             objective, nll = self.objective(logits, features["targets"], features["weights"])
-        gradients = tape.gradient(objective, [v.value for v in variables])
-        dense = [
-            tf.zeros(v.shape) if g is None else tf.convert_to_tensor(g)
-            for g, v in zip(gradients, variables, strict=True)
-        ]
-        return [nll, tf.reduce_sum(features["weights"]), *dense], state
+        gradients = tape.gradient(
+            objective, [v.value for v in variables], unconnected_gradients="zero"
+        )
+        # A table's gradient comes as the rows that were looked up.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return [nll, tf.reduce_sum(features["weights"]), *gradients], state
 
     def step_and_replica_seed(self):
         """int32 [2], a function of the run's seed, the step and the replica."""
@@ -192,12 +171,92 @@ class TrainStep:
         return seed
 
     def update_averages(self):
+        if self.ema_decay:
+            variables = self.model.trainable_variables
+            for average, variable in zip(self.averages, variables, strict=True):
+                average.assign_add((1 - self.ema_decay) * (variable.value - average))
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """Inside, the model's weights are their averages, if averages are kept."""
+        self.exchange()
+        try:
+            yield
+        finally:
+            self.exchange()
+
+    def exchange(self):
         for average, variable in zip(self.averages, self.model.trainable_variables, strict=False):
-            self.strategy.extended.update(
-                average,
-                lambda a, v: a.assign_add((1 - self.ema_decay) * (v - a)),
-                args=(variable.value,),
+            value = tf.identity(average)
+            average.assign(variable.value)
+            variable.assign(value)
+
+
+class CarriedState:
+    """What a recurrent model hands from step to step: variables, one copy a replica.
+
+    Each replica keeps the state of its own rows. `get` and `set` speak of all rows
+    of the global batch, in order, so that a checkpoint fits any number of replicas.
+
+    Args:
+      model: a LanguageModel.
+      rows: of a replica.
+      strategy: tf.distribute.Strategy.
+    """
+
+    def __init__(self, model, rows, strategy):
+        self.strategy = strategy
+        self.template = model.initial_state(rows)
+        self.variables = copies_of_replicas(tf.nest.flatten(self.template), strategy)
+
+    def read(self):
+        return tf.nest.pack_sequence_as(self.template, [v.read_value() for v in self.variables])
+
+    def write(self, state):
+        for variable, value in zip(self.variables, tf.nest.flatten(state), strict=True):
+            variable.assign(value)
+
+    def reset(self):
+        """All zeros, as before the first token."""
+        self.set([np.zeros_like(array) for array in self.get()])
+
+    def get(self):
+        """numpy arrays [global rows, ...], one a variable."""
+        replicas = [self.strategy.experimental_local_results(v) for v in self.variables]
+        return [np.concatenate([part.numpy() for part in parts]) for parts in replicas]
+
+    def set(self, arrays):
+        for variable, array in zip(self.variables, arrays, strict=True):
+            parts = self.strategy.experimental_local_results(variable)
+            for part, rows in zip(parts, np.split(array, len(parts)), strict=True):
+                part.assign(rows)
+
+
+def copies_of_replicas(tensors, strategy):
+    """Variables that start as `tensors`, of which each replica reads and writes its own copy."""
+    with strategy.scope():
+        return [
+            tf.Variable(
+                tensor,
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
+            for tensor in tensors
+        ]
+
+
+def divided(nest, parts):
+    """[b, ...] -> [parts, b / parts, ...]"""
+
+    def divide(x):
+        return tf.reshape(x, tf.concat([[parts, -1], tf.shape(x)[1:]], 0))
+
+    return tf.nest.map_structure(divide, nest)
+
+
+def at(nest, i):
+    return tf.nest.map_structure(lambda x: x[i], nest)
 
 
 def use_xla(choice):

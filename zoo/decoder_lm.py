@@ -22,6 +22,7 @@ from zoo.layers.norms import norm as make_norm
 from zoo.model import (
     LanguageModel,
     check_divides,
+    check_positive,
     dense_flops,
     extended_positions,
     positions_of,
@@ -79,16 +80,26 @@ class DecoderLM(LanguageModel):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        check_positive(
+            vocabulary_size=vocabulary_size,
+            num_layers=num_layers,
+            width=width,
+            num_heads=num_heads,
+            num_kv_heads=num_kv_heads,
+            hidden_width=hidden_width,
+            context_length=context_length,
+            window=window,
+        )
         num_kv_heads = num_kv_heads or num_heads
+        head_width = width // num_heads
         check_divides(width, num_heads, "heads")
         if num_heads % num_kv_heads:
             raise ValueError(f"num_heads {num_heads} is not divisible by {num_kv_heads} kv heads")
-        position_layers.check(positions, context_length)
+        position_layers.check(positions, width, head_width, context_length)
         if positions == "relative":
             raise ValueError("DecoderLM has no relative positions; use 'rotary'")
-        head_width = width // num_heads
-        if positions == "rotary" and head_width % 2:
-            raise ValueError(f"rotary positions need an even head width, not {head_width}")
+        if logit_soft_cap is not None and logit_soft_cap <= 0:
+            raise ValueError(f"logit_soft_cap {logit_soft_cap} is not positive")
         self.width = width
         self.head_width = head_width
         self.num_heads = num_heads
@@ -107,23 +118,27 @@ class DecoderLM(LanguageModel):
         if positions == "learned":
             self.context_length = context_length
             self.position_embedding = position_layers.LearnedPositions(
-                context_length, width, embedding_stddev
+                context_length, width, embedding_stddev, name="position_embedding"
             )
         self.dropout = Dropout(dropout, place=0)
-        self.blocks = [
-            Block(
-                width,
-                Attention(
-                    width, num_heads, num_kv_heads, head_width, use_bias, qk_norm, output_scale
-                ),
-                FeedForward(width, hidden_width or 4 * width, activation, use_bias, output_scale),
-                norm_kind=norm,
-                dropout=dropout,
-                place=i,
-                name=f"block_{i}",
-            )
-            for i in range(num_layers)
-        ]
+
+        def block(place, name):
+            with keras.name_scope(name):  # so that every weight has a path of its own
+                return Block(
+                    width,
+                    Attention(
+                        width, num_heads, num_kv_heads, head_width, use_bias, qk_norm, output_scale
+                    ),
+                    FeedForward(
+                        width, hidden_width or 4 * width, activation, use_bias, output_scale
+                    ),
+                    norm_kind=norm,
+                    dropout=dropout,
+                    place=place,
+                    name=name,
+                )
+
+        self.blocks = [block(i, f"block_{i}") for i in range(num_layers)]
         self.final_norm = make_norm(norm, width, "final_norm")
         self.built = True
 

@@ -25,6 +25,7 @@ from zoo.layers.norms import norm as make_norm
 from zoo.model import (
     LanguageModel,
     check_divides,
+    check_positive,
     dense_flops,
     extended_positions,
     positions_of,
@@ -40,7 +41,7 @@ class EncoderDecoder(LanguageModel):
       num_layers: of the decoder, and of the encoder unless `num_encoder_layers` says.
       width, num_heads, hidden_width: the model's size; hidden_width None for 4 * width.
       context_length: rows of the tables of learned positions.
-      positions: "rotary", "sinusoidal", "learned" or "relative" (T5's biases).
+      positions: "rotary", "sinusoidal", "learned", "relative" (T5's biases) or "none".
       norm: "layer", "rms" or "rms_without_gain".
       norm_first: normalise before each sublayer rather than after the residual sum.
       activation: "relu", "gelu", "squared_relu", "swiglu" or "geglu".
@@ -78,8 +79,17 @@ class EncoderDecoder(LanguageModel):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        check_positive(
+            vocabulary_size=vocabulary_size,
+            num_layers=num_layers,
+            num_encoder_layers=num_encoder_layers,
+            width=width,
+            num_heads=num_heads,
+            hidden_width=hidden_width,
+            context_length=context_length,
+        )
         check_divides(width, num_heads, "heads")
-        position_layers.check(positions, context_length)
+        position_layers.check(positions, width, width // num_heads, context_length)
         if tie_embeddings not in ("all", "target", "none"):
             raise ValueError(
                 f"tie_embeddings {tie_embeddings!r} is none of 'all', 'target', 'none'"
@@ -89,7 +99,7 @@ class EncoderDecoder(LanguageModel):
         self.positions = positions
         self.embedding_scale = width**0.5 if scale_embeddings else 1.0
 
-        table = initializers.normal(width**-0.5 if scale_embeddings else 1.0)
+        table = initializers.normal(width**-0.5)  # tied logits then start with deviation 1
         head = initializers.head(width, 1.0) if tie_embeddings == "none" else None
         self.embedding = TokenEmbedding(vocabulary_size, width, table, head, name="embedding")
         self.source_embedding = self.embedding
@@ -104,27 +114,31 @@ class EncoderDecoder(LanguageModel):
                 for name in ("position_embedding", "source_position_embedding")
             )
         if positions == "relative":
-            self.relative_bias = position_layers.RelativeBias(num_heads, bidirectional=False)
-            self.source_relative_bias = position_layers.RelativeBias(num_heads, bidirectional=True)
+            self.relative_bias, self.source_relative_bias = (
+                position_layers.RelativeBias(num_heads, bidirectional, name=name)
+                for name, bidirectional in (
+                    ("relative_bias", False),
+                    ("source_relative_bias", True),
+                )
+            )
 
         def block(place, name, cross):
-            attention = Attention(
-                width, num_heads, num_heads, self.head_width, use_bias, qk_norm, 1.0
-            )
-            cross_attention = None
-            if cross:
-                cross_attention = CrossAttention(width, num_heads, self.head_width, use_bias, 1.0)
-            return Block(
-                width,
-                attention,
-                FeedForward(width, hidden_width or 4 * width, activation, use_bias, 1.0),
-                cross_attention,
-                norm_kind=norm,
-                norm_first=norm_first,
-                dropout=dropout,
-                place=place,
-                name=name,
-            )
+            head_width = self.head_width
+            with keras.name_scope(name):  # so that every weight has a path of its own
+                cross_attention = None
+                if cross:
+                    cross_attention = CrossAttention(width, num_heads, head_width, use_bias, 1.0)
+                return Block(
+                    width,
+                    Attention(width, num_heads, num_heads, head_width, use_bias, qk_norm, 1.0),
+                    FeedForward(width, hidden_width or 4 * width, activation, use_bias, 1.0),
+                    cross_attention,
+                    norm_kind=norm,
+                    norm_first=norm_first,
+                    dropout=dropout,
+                    place=place,
+                    name=name,
+                )
 
         depth = num_layers if num_encoder_layers is None else num_encoder_layers
         self.encoder = [block(i, f"encoder_{i}", cross=False) for i in range(depth)]
@@ -188,6 +202,8 @@ class EncoderDecoder(LanguageModel):
         return self.embedding(hidden, to_logits=True)
 
     def start(self, batch_size, max_length, features=None):
+        if features is None or "source" not in features:
+            raise ValueError("EncoderDecoder reads a source: `start` needs features with `source`")
         encoded = self.encode(features)
         padding = features.get("padding")
         return {
@@ -222,13 +238,14 @@ class EncoderDecoder(LanguageModel):
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):
         """Of one target token, its share of the encoder's work included."""
-        share = source_length / sequence_length
-        encoder = sum(dense_flops(block) + 4 * self.width * source_length for block in self.encoder)
-        decoder = sum(
-            dense_flops(block) + 4 * self.width * (sequence_length + source_length)
-            for block in self.decoder
-        )
-        return encoder * share + decoder + 2 * self.width * self.embedding.vocabulary_size
+        source = sum(dense_flops(block) + 4 * self.width * source_length for block in self.encoder)
+        target = 2 * self.width * self.embedding.vocabulary_size
+        for block in self.decoder:
+            key_value = dense_flops(block.cross_attention.key_value)  # once a source token
+            source += key_value
+            target += dense_flops(block) - key_value
+            target += 4 * self.width * (sequence_length + source_length)
+        return target + source * source_length / sequence_length
 
 
 def source_segments(features):

@@ -6,7 +6,7 @@ from keras import ops
 from zoo.layers.dropout import Dropout
 from zoo.layers.embedding import TokenEmbedding
 from zoo.layers.lstm import LSTM
-from zoo.model import LanguageModel, extended_positions, positions_of
+from zoo.model import LanguageModel, check_positive, extended_positions
 
 
 @keras.saving.register_keras_serializable("menagerie")
@@ -15,6 +15,7 @@ class LSTMLM(LanguageModel):
 
     The state is set to zero wherever `positions` is 0: packed examples do not
     see each other, and rows whose positions count on continue where they stopped.
+    Without `positions` nothing is forgotten.
 
     Args:
       vocabulary_size: V.
@@ -38,6 +39,7 @@ class LSTMLM(LanguageModel):
         name: str | None = None,
     ):
         super().__init__(name=name)
+        check_positive(vocabulary_size=vocabulary_size, num_layers=num_layers, width=width)
         scale = width**-0.5 if initial_scale is None else initial_scale
         uniform = keras.initializers.RandomUniform(-scale, scale)
         self.width = width
@@ -62,9 +64,10 @@ class LSTMLM(LanguageModel):
     def hidden(self, features, state=None, training=False):
         if state is None:
             state = self.initial_state(ops.shape(features["inputs"])[0])
-        return self.unroll(features["inputs"], positions_of(features), state, training)
+        return self.unroll(features["inputs"], features.get("positions"), state, training)
 
     def unroll(self, tokens, positions, state, training=False):
+        positions = ops.ones_like(tokens) if positions is None else positions
         # Time comes first inside: the recurrence then reads whole rows.
         keep = ops.cast(ops.transpose(positions) > 0, self.compute_dtype)[..., None]  # [T, B, 1]
         x = self.embedding(ops.transpose(tokens))  # [T, B, D]

@@ -1,5 +1,7 @@
 """LanguageModel: the contract between the zoo and everything that trains, decodes or exports."""
 
+import inspect
+
 import keras
 from keras import ops
 
@@ -11,6 +13,8 @@ class LanguageModel(keras.Model):
     and `positions` [B, T] when rows hold several examples or go on from batch
     to batch; `source`, `source_segments`, `source_positions` [B, S] for a
     model that reads a source. Models create all their weights when constructed.
+    Saved with Keras they are made again from their constructor's arguments, in the
+    precision that is Keras' policy then.
 
     A family provides `hidden`, `logits`, `start`, `extend` and
     `matmul_flops_per_token`; a recurrent one also `initial_state`.
@@ -18,6 +22,24 @@ class LanguageModel(keras.Model):
 
     reads_source = False
     context_length = None  # the longest row the model can tell positions in; None for any
+
+    def __new__(cls, *args, **kwargs):
+        # Keras keeps the arguments of a layer for `get_config`, but not those of a model.
+        model = super().__new__(cls, *args, **kwargs)
+        vars(model)["_arguments"] = args, kwargs
+        return model
+
+    def __init__(self, name=None):
+        # No autocast: a carried state is float32 in part whatever the compute dtype.
+        # Layers inside cast their inputs and weights all the same.
+        super().__init__(name=name, autocast=False)
+
+    def get_config(self):
+        args, kwargs = self._arguments
+        bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        _, *settings = bound.arguments.items()
+        return {**dict(settings), "name": self.name}
 
     def call(self, features, state=None, training=False):
         """Teacher-forced logits.
@@ -103,9 +125,16 @@ def dense_flops(layer):
     """Twice the entries of the matrices below a layer, tables that are only looked up left out."""
     return sum(
         2 * int(weight.shape[0]) * int(weight.shape[1])
-        for weight in layer.trainable_weights
+        for weight in layer.weights
         if len(weight.shape) == 2 and "embedding" not in weight.path
     )
+
+
+def check_positive(**sizes):
+    """Raises ValueError for a size below 1; None, for a size left open, passes."""
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} {size} is not positive")
 
 
 def check_divides(width, parts, what):

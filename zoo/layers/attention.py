@@ -24,7 +24,7 @@ def attend(queries, keys, values, mask, bias=None):
       [B, T, H, D], dtype of `queries`.
     """
     batch, length, num_heads, head_width = ops.shape(queries)
-    num_keys, num_kv_heads = ops.shape(keys)[1:3]
+    num_kv_heads = ops.shape(keys)[2]
     # A group of query heads reads one key head: they become more rows of one product,
     # so that keys and values are never repeated.
     folded = (batch, num_kv_heads, num_heads // num_kv_heads * length, -1)
@@ -158,10 +158,10 @@ class CrossAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.head_width = head_width
-        self.query = dense(width, num_heads * head_width, use_bias, name="query")
-        self.key_value = dense(width, 2 * num_heads * head_width, use_bias, name="key_value")
+        self.query = dense(width, num_heads * head_width, use_bias, name="cross_query")
+        self.key_value = dense(width, 2 * num_heads * head_width, use_bias, name="cross_key_value")
         self.output_projection = dense(
-            num_heads * head_width, width, use_bias, output_scale, name="output"
+            num_heads * head_width, width, use_bias, output_scale, name="cross_output"
         )
         self.built = True
 

@@ -71,7 +71,7 @@ class Block(keras.layers.Layer):
             return self.cross_attention(x, source, source_mask), None
 
         def feed_forward(x):
-            return self.feed_forward(x, training=training), None
+            return self.feed_forward(x), None
 
         x, new_cache = self.residual(x, attention, self.attention_norm, 0, training)
         if self.cross_attention is not None:

@@ -30,12 +30,9 @@ class FeedForward(keras.layers.Layer):
       activation: "relu", "gelu", "squared_relu", or gated "swiglu", "geglu".
       use_bias: adds biases to the projections.
       output_scale: initial scale of the last projection.
-      dropout: layer applied to the activation, or None.
     """
 
-    def __init__(
-        self, width, hidden_width, activation, use_bias, output_scale, dropout=None, **kwargs
-    ):
+    def __init__(self, width, hidden_width, activation, use_bias, output_scale, **kwargs):
         super().__init__(**kwargs)
         if activation not in ACTIVATIONS:
             raise ValueError(
@@ -45,18 +42,15 @@ class FeedForward(keras.layers.Layer):
         up_width = 2 * hidden_width if activation in GATED else hidden_width
         self.up = dense(width, up_width, use_bias, name="up")
         self.down = dense(hidden_width, width, use_bias, output_scale, name="down")
-        self.dropout = dropout
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x):
         hidden = self.up(x)
         if self.activation in GATED:
             gate, hidden = ops.split(hidden, 2, axis=-1)
             hidden = ACTIVATIONS[self.activation](gate) * hidden
         else:
             hidden = ACTIVATIONS[self.activation](hidden)
-        if self.dropout is not None:
-            hidden = self.dropout(hidden, training=training)
         return self.down(hidden)
 
 

@@ -13,7 +13,8 @@ class LSTM(keras.layers.Layer):
     """
 
     def __init__(self, input_width, width, initial_scale, **kwargs):
-        super().__init__(**kwargs)
+        # No autocast: the state's cell stays float32 whatever the compute dtype.
+        super().__init__(autocast=False, **kwargs)
         self.width = width
         uniform = keras.initializers.RandomUniform(-initial_scale, initial_scale)
         self.kernel = self.add_weight((input_width, 4 * width), uniform, name="kernel")
@@ -39,9 +40,11 @@ class LSTM(keras.layers.Layer):
         Returns:
           ([T, B, width], the state after the last token).
         """
-        projected = ops.matmul(x, self.kernel) + self.bias  # [T, B, 4 width]
-        output = ops.cast(state["output"], self.compute_dtype)
-        recurrent = ops.cast(self.recurrent, self.compute_dtype)  # a tensor, not a variable
+        kernel, recurrent, bias, x, keep, output = (
+            ops.cast(part, self.compute_dtype)
+            for part in (self.kernel, self.recurrent, self.bias, x, keep, state["output"])
+        )
+        projected = ops.matmul(x, kernel) + bias  # [T, B, 4 width]
         # Outside training the plain loop: an exported graph cannot hold a custom gradient.
         arguments = (projected, keep, recurrent, output, state["cell"])
         outputs, cells = recur(*arguments) if training else recurrence(*arguments)[:2]

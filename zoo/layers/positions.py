@@ -10,12 +10,16 @@ from zoo.layers import initializers
 KINDS = ("learned", "sinusoidal", "rotary", "relative", "none")
 
 
-def check(kind, context_length=None):
-    """Raises ValueError for an unknown kind, or for learned positions without a length."""
+def check(kind, width, head_width, context_length=None):
+    """Raises ValueError for an unknown kind, or for one that does not fit the sizes."""
     if kind not in KINDS:
         raise ValueError(f"positions {kind!r} is none of {', '.join(map(repr, KINDS))}")
     if kind == "learned" and not context_length:
         raise ValueError("learned positions need a context_length")
+    if kind == "sinusoidal" and width % 2:
+        raise ValueError(f"sinusoidal positions need an even width, not {width}")
+    if kind == "rotary" and head_width % 2:
+        raise ValueError(f"rotary positions need an even head width, not {head_width}")
 
 
 def sinusoids(positions, width):

@@ -1,0 +1,42 @@
+# Every target sets itself up: the first makes .venv, with the packages of setup.py.
+
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$python" && break; done)
+BIN = .venv/bin
+RUNS ?= runs
+
+.PHONY: quickstart test lint format clean
+
+quickstart: .venv/ready  ## train, export and try a small model on the Python standard library
+	$(BIN)/python -m trainers.run --gin_file=configs/recipes/quickstart.gin \
+		--model_dir=$(RUNS)/quickstart
+	@echo
+	$(BIN)/python scripts/generate.py --model=$(RUNS)/quickstart --max_new_tokens=80 \
+		--prompt="def " --prompt="class " --prompt="import " --num_return_sequences=1 --seed=1
+	@echo
+	@echo "Next: your own text:  $(BIN)/python -m trainers.run --model_dir=$(RUNS)/mine \\"
+	@echo "    --gin_file=configs/recipes/lm_files.gin --gin_param='TRAIN_FILES = \"my/*.txt\"'"
+
+test: .venv/ready  ## run the tests
+	$(BIN)/python -m pytest -n 2 --dist=loadgroup
+
+lint: .venv/ready  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build *.egg-info
+
+.venv/ready: setup.py
+	@test -n "$(PYTHON)" || { \
+		echo "error: Python 3.11 or newer is needed and none is on the PATH;" \
+			"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch .venv/ready

@@ -1,0 +1,1 @@
+"""What scripts/benchmark.py measures; each work in a file of its own."""

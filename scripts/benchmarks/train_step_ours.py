@@ -1,0 +1,79 @@
+"""Our side of a train step: the model, step, loss and optimizer that trainers.run would use.
+
+python scripts/benchmarks/train_step_ours.py NAME [XLA]: see `turns.serve`; XLA is auto, on or off.
+"""
+
+import os
+import sys
+
+import turns
+from shapes import named
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
+
+
+def make_step(work, xla="auto"):
+    """() -> None, one step of `work`."""
+    from trainers import quiet
+
+    quiet.import_tensorflow()
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from trainers import losses, optimizers, step
+    from zoo import LSTMLM, DecoderLM
+
+    tf.config.threading.set_intra_op_parallelism_threads(turns.THREADS)
+    keras.utils.set_random_seed(0)
+    if work.precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    if work.family == "gpt2":
+        model = DecoderLM(
+            work.vocabulary_size,
+            work.num_layers,
+            work.width,
+            work.num_heads,
+            context_length=work.length,
+            positions="learned",
+            norm="layer",
+            activation="gelu",
+            use_bias=True,
+            tie_embeddings=True,
+        )
+        optimizer = keras.optimizers.AdamW(1e-4, weight_decay=0.01)
+    else:
+        model = LSTMLM(work.vocabulary_size, work.num_layers, work.width)
+        optimizer = keras.optimizers.SGD(1e-3)
+    optimizers.prepare(optimizer, model.trainable_variables, [])
+    train_step = step.TrainStep(
+        model,
+        optimizer,
+        losses.CrossEntropy(),
+        tf.distribute.get_strategy(),
+        work.batch_size,
+        clip_norm=1.0,
+        xla=step.use_xla({"on": True, "off": False}.get(xla, xla)),
+    )
+    generator = np.random.default_rng(0)
+    shape = (work.batch_size, work.length)
+    features = {
+        "inputs": generator.integers(work.vocabulary_size, size=shape, dtype=np.int32),
+        "targets": generator.integers(work.vocabulary_size, size=shape, dtype=np.int32),
+        "weights": np.ones(shape, np.float32),
+        "segments": np.ones(shape, np.int32),
+        # An LSTM's row goes on from the batch before: no position is 0.
+        "positions": np.arange(work.length, dtype=np.int32)[None]
+        + np.full(shape, int(work.family == "lstm"), np.int32),
+    }
+    iterator = iter(tf.data.Dataset.from_tensors(features).repeat())
+    return lambda: train_step.run(iterator, 1)
+
+
+def main():
+    work = named(sys.argv[1])
+    turns.serve(make_step(work, *sys.argv[2:]), work.tokens)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""Short runs of the train step on tiny models: some here, some in a process with two CPUs.
+
+TensorFlow splits the CPU only before it starts, so what needs replicas is run by
+`python -m tests.trainers.stepping FILE`, once, and the tests look into the arrays it leaves.
+"""
+
+import functools
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+from keras import ops
+
+from tests.trainers.data.made import language_store, pair_store
+from trainers import losses, optimizers, strategies
+from trainers.data import batches, example_batches, pipeline
+from trainers.settings import ROOT
+from trainers.step import TrainStep
+from zoo import LSTMLM, DecoderLM, EncoderDecoder
+from zoo.layers.dropout import Dropout
+from zoo.model import LanguageModel
+
+V = 257
+ROWS = 8
+
+# Without the passes that make programs fast, XLA makes them in half the time.
+QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+@functools.cache
+def stores():
+    """(language modelling, text to text), the same in every process."""
+    letters = random.Random(0)
+
+    def word(least, most):
+        return "".join(letters.choices("abcdefgh", k=letters.randint(least, most)))
+
+    folder = tempfile.mkdtemp()
+    texts = language_store(f"{folder}/texts", [word(10, 60) for _ in range(10)])
+    pairs = pair_store(f"{folder}/pairs", [(word(2, 8), word(1, 8)) for _ in range(60)])
+    return texts, pairs
+
+
+class Bigram(LanguageModel):
+    """The smallest model that has an embedding, a matrix and a vector."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.table = self.add_weight((V, width), "normal", name="embedding")
+        self.kernel = self.add_weight((width, V), "normal", name="kernel")
+        self.bias = self.add_weight((V,), "zeros", name="bias")
+        self.built = True
+
+    def call(self, features, state=None, training=False):
+        logits = ops.matmul(ops.take(self.table, features["inputs"], axis=0), self.kernel)
+        return ops.cast(logits + self.bias, "float32"), state
+
+
+class Masks(Bigram):
+    """Carries the mask that its dropout drew for each row, so that tests can see it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = Dropout(0.5)
+
+    def initial_state(self, batch_size):
+        return ops.zeros((batch_size, 64))
+
+    def call(self, features, state=None, training=False):
+        logits, _ = super().call(features)
+        return logits, self.dropout(ops.ones_like(state), training=training)
+
+
+# Without biases: the gradient of a key's bias is nothing but rounding, which Adam makes large.
+FAMILIES = {
+    "lstm_lm": lambda: (LSTMLM(V, 1, 16), batches.contiguous(stores()[0], ROWS, 12)),
+    "decoder_lm": lambda: (DecoderLM(V, 1, 16, 2), example_batches.packed(stores()[1], ROWS, 24)),
+    "encoder_decoder": lambda: (
+        EncoderDecoder(V, 1, width=16, num_heads=2, use_bias=False),
+        example_batches.packed(stores()[1], ROWS, 16, source_length=16),
+    ),
+    "bigram": lambda: (Bigram(), example_batches.packed(stores()[1], ROWS, 24)),
+    "masks": lambda: (Masks(), batches.contiguous(stores()[0], ROWS, 12)),
+}
+
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.5),
+    "adam": lambda: keras.optimizers.Adam(0.01),
+    "adamw": lambda: keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    "adafactor": lambda: keras.optimizers.Adafactor(0.05),
+    "lion": lambda: keras.optimizers.Lion(0.003, weight_decay=0.1),
+    "muon": lambda: optimizers.Muon(0.02, weight_decay=0.1),
+}
+
+
+def make(family, optimizer="adamw", strategy="one_device", **settings):
+    """(TrainStep, plan), the same whenever it is called."""
+    if isinstance(strategy, str):
+        strategy = strategies.make_strategy(strategy)
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model, plan = FAMILIES[family]()
+        optimizer = optimizers.prepare(OPTIMIZERS[optimizer](), model.trainable_variables, ["bias"])
+    step = TrainStep(
+        model, optimizer, losses.CrossEntropy(), strategy, ROWS, **{"xla": False} | settings
+    )
+    return step, plan
+
+
+def iterator(step, plan, start=0):
+    return iter(pipeline.dataset(plan, start, strategy=step.strategy))
+
+
+def flat(variables):
+    return np.concatenate([np.ravel(variable.numpy()) for variable in variables])
+
+
+def trained(family, optimizer, strategy="one_device", steps=12, **settings):
+    """{"results": of TrainStep.run, "weights": flat, "state": flat} after some steps."""
+    step, plan = make(family, optimizer, strategy, **settings)
+    results = step.run(iterator(step, plan), steps)
+    state = [np.ravel(array) for array in step.carried.get()]
+    return {
+        "results": results,
+        "weights": flat(step.model.trainable_variables),
+        "state": np.concatenate([*state, [0.0]]),
+    }
+
+
+def masks(strategy="one_device", **settings):
+    """[steps, rows, 64] masks of two steps."""
+    step, plan = make("masks", "sgd", strategy, **settings)
+    feed = iterator(step, plan)
+    drawn = []
+    for _ in range(2):
+        step.run(feed, 1)
+        drawn += step.carried.get()
+    return np.stack(drawn)
+
+
+WAYS = {
+    "one device": {"xla": True},
+    "2 micro-batches": {"accumulation": 2},
+    "4 micro-batches": {"accumulation": 4},
+    "2 replicas": {"strategy": "mirrored", "xla": True},
+    "2 replicas, 2 micro-batches": {"strategy": "mirrored", "accumulation": 2},
+    "2 replicas, 2 micro-batches, XLA": {"strategy": "mirrored", "accumulation": 2, "xla": True},
+}
+one_device, two, four, replicas, both, both_by_xla = WAYS
+RUNS = {
+    ("lstm_lm", "adamw"): (one_device, two, four, replicas, both),
+    ("decoder_lm", "muon"): (one_device, two, four, replicas, both),
+    # Takes the longest to compile.
+    ("encoder_decoder", "adamw"): (one_device, two, both_by_xla),
+}
+
+
+def in_two_cpus():
+    """{name: array}"""
+    strategies.split_cpu(2)
+    found = {}
+
+    def keep(name, arrays):
+        found.update({f"{name}/{key}": value for key, value in arrays.items()})
+
+    for (family, optimizer), ways in RUNS.items():
+        for way in ways:
+            keep(f"{family}/{way}", trained(family, optimizer, clip_norm=0.5, **WAYS[way]))
+    for optimizer in OPTIMIZERS:
+        keep(f"{optimizer}/one device", trained("bigram", optimizer, steps=20, xla=True))
+        keep(f"{optimizer}/2 replicas", trained("bigram", optimizer, "mirrored", steps=20))
+    found["masks"] = masks("mirrored", xla=True)
+    found["masks without XLA"] = masks("mirrored", accumulation=2)
+    keep("averages", averages())
+    keep("carried", carried())
+    keep("strategies", made_strategies())
+    return found
+
+
+def averages():
+    """Moving averages on two replicas: kept, exchanged with the weights and back."""
+    step, plan = make("bigram", "sgd", "mirrored", ema_decay=0.5)
+    history = [flat(step.model.trainable_variables)]
+    feed = iterator(step, plan)
+    for _ in range(3):
+        step.run(feed, 1)
+        history.append(flat(step.model.trainable_variables))
+    kept = flat(step.averages)
+    with step.averaged():
+        inside = flat(step.model.trainable_variables)
+        replicas = step.strategy.run(lambda: step.model.kernel.value + 0.0)
+        replicas = [part.numpy() for part in step.strategy.experimental_local_results(replicas)]
+    return {
+        "history": np.stack(history),
+        "kept": kept,
+        "inside": inside,
+        "of replicas": np.stack(replicas),
+        "after": flat(step.model.trainable_variables),
+        "kept after": flat(step.averages),
+    }
+
+
+def carried():
+    """Carried state on two replicas, written and read as rows of the global batch."""
+    step, _ = make("masks", "sgd", "mirrored")
+    rows = np.arange(ROWS * 64, dtype="float32").reshape(ROWS, 64)
+    step.carried.set([rows])
+    read = step.strategy.run(lambda: step.carried.read() + 0.0)
+    first, second = step.strategy.experimental_local_results(read)
+    return {"set": rows, "got": step.carried.get()[0], "first": first, "second": second}
+
+
+def made_strategies():
+    mirrored = strategies.make_strategy("mirrored", 2)
+    try:
+        strategies.make_strategy("mirrored", 3)
+        refusal = ""
+    except strategies.UserError as error:
+        refusal = str(error)
+    return {
+        "mirrored": mirrored.num_replicas_in_sync,
+        "one device": strategies.make_strategy("one_device", 2).num_replicas_in_sync,
+        "same again": strategies.make_strategy("mirrored") is mirrored,
+        "refusal": refusal,
+    }
+
+
+@functools.cache
+def two_cpus():
+    """What `in_two_cpus` finds in a process of its own."""
+    path = os.path.join(tempfile.mkdtemp(), "found.npz")
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_XLA}"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.trainers.stepping", path],
+        cwd=ROOT,
+        env=os.environ | {"XLA_FLAGS": flags, "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.returncode, done.stderr[-5000:]
+    with np.load(path) as found:
+        return dict(found)
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], **in_two_cpus())

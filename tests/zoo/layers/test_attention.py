@@ -1,0 +1,109 @@
+"""Attention against its formula, written with loops."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from tests.zoo.gradients import gradients
+from zoo.layers.attention import Attention, attend, cache_mask, causal_mask, segment_mask
+
+B, T, S, H, D = 2, 4, 5, 4, 6
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def naive_attention(queries, keys, values, mask, bias):
+    """A head, a query and a key at a time, in float64."""
+    result = np.zeros(queries.shape)
+    group = queries.shape[2] // keys.shape[2]
+    for b, t, h in np.ndindex(*queries.shape[:3]):
+        allowed = np.flatnonzero(mask[b if len(mask) > 1 else 0, 0, t])
+        if not len(allowed):
+            continue
+        scores = [
+            queries[b, t, h].astype("float64") @ keys[b, s, h // group] / np.sqrt(queries.shape[3])
+            + bias[0, h, t, s]
+            for s in allowed
+        ]
+        weights = np.exp(scores) / np.exp(scores).sum()
+        result[b, t, h] = weights @ values[b, allowed, h // group]
+    return result
+
+
+@pytest.mark.parametrize("num_kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("mask_rows", [B, 1])
+def test_attend_is_the_formula_with_shared_heads_a_bias_and_a_mask(num_kv_heads, mask_rows):
+    queries = normal(B, T, H, D)
+    keys, values = normal(2, B, S, num_kv_heads, D, seed=1)
+    bias = normal(1, H, T, S, seed=2)
+    mask = np.random.default_rng(3).random((mask_rows, 1, T, S)) < 0.6
+    mask[0, 0, 1] = False  # a row that may look nowhere
+    found = attend(queries, keys, values, mask, bias)
+    expected = naive_attention(queries, keys, values, mask, bias)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.any(found[0, 1])
+    unbiased = attend(queries, keys, values, mask)
+    np.testing.assert_allclose(
+        unbiased, naive_attention(queries, keys, values, mask, 0 * bias), atol=1e-5
+    )
+
+
+def test_a_row_that_may_look_nowhere_has_zero_gradients_and_no_nan():
+    queries, keys, values = normal(3, 1, T, H, D)
+    mask = np.ones((1, 1, T, T), bool)
+    mask[0, 0, 2] = False
+    place = np.eye(T, dtype="float32")[2][None, :, None, None]  # the loss is of that row alone
+    found = gradients(
+        lambda q, k, v: ops.sum(attend(q, k, v, mask) * place), (queries, keys, values)
+    )
+    for gradient in found:
+        np.testing.assert_array_equal(gradient, 0)
+    found = gradients(lambda q, k, v: ops.sum(attend(q, k, v, mask)), (queries, keys, values))
+    for gradient in found:
+        assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+
+
+def test_scores_far_apart_do_not_overflow():
+    queries, keys, values = 1e4 * normal(3, 1, T, H, D)
+    assert np.isfinite(attend(queries, keys, values, np.ones((1, 1, T, T), bool))).all()
+
+
+def allowed(mask):
+    """The places of True, a set for each row."""
+    return [set(np.flatnonzero(row)) for row in np.asarray(mask)]
+
+
+def test_a_causal_mask_shows_a_token_itself_and_what_came_before():
+    assert allowed(causal_mask(None, 4)[0, 0]) == [{0}, {0, 1}, {0, 1, 2}, {0, 1, 2, 3}]
+
+
+def test_a_window_counts_the_token_itself():
+    assert allowed(causal_mask(None, 4, window=2)[0, 0]) == [{0}, {0, 1}, {1, 2}, {2, 3}]
+
+
+def test_segments_part_examples_and_padding_looks_nowhere():
+    mask = causal_mask(np.array([[1, 1, 2, 2, 0]], "int32"), 5)
+    assert allowed(mask[0, 0]) == [{0}, {0, 1}, {2}, {2, 3}, set()]
+    mask = segment_mask(np.array([[1, 2, 3, 0]], "int32"), np.array([[2, 1, 1, 0]], "int32"))
+    assert allowed(mask[0, 0]) == [{1, 2}, {0}, set(), set()]
+
+
+def test_a_cache_shows_what_is_written_and_no_padding():
+    padding = np.array([0, 2], "int32")
+    mask = cache_mask(3, 2, 6, padding)
+    assert allowed(mask[0, 0]) == [{0, 1, 2, 3}, {0, 1, 2, 3, 4}]
+    assert allowed(mask[1, 0]) == [{2, 3}, {2, 3, 4}]
+    assert allowed(cache_mask(3, 2, 6, padding, window=2)[1, 0]) == [{2, 3}, {3, 4}]
+
+
+def test_a_cache_keeps_what_was_written_before_and_after_the_new_slots():
+    layer = Attention(8, 2, 1, 4, use_bias=False, qk_norm=False, output_scale=1.0)
+    cache = {name: normal(1, 5, 1, 4) for name in ("keys", "values")}
+    mask = np.ones((1, 1, 2, 5), bool)
+    _, new = layer(normal(1, 2, 8), mask, cache=cache, index=1)
+    for name, before in cache.items():
+        after = ops.convert_to_numpy(new[name])
+        np.testing.assert_array_equal(after[:, [0, 3, 4]], before[:, [0, 3, 4]])
+        assert (after[:, 1:3] != before[:, 1:3]).all()

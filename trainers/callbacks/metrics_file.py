@@ -1,0 +1,69 @@
+"""metrics.jsonl: every report and every evaluation, a JSON object a line, each step once."""
+
+import json
+import math
+import os
+
+import keras
+
+PREFIX = "val_"
+FIRST = ("step", "split", "loss", "perplexity", "bits_per_byte")  # as a reader looks for them
+COUNTS = ("step", "tokens")  # which Keras makes floats of
+
+
+class MetricsFile(keras.callbacks.Callback):
+    """Writes reports as split "train" and evaluations as split "validation".
+
+    Args:
+      path: of the file. Lines of steps after `start`, written by a run that was stopped
+        before its next checkpoint, are removed, and so is a line that is cut off.
+      start: step that the run goes on from.
+    """
+
+    def __init__(self, path, start=0):
+        super().__init__()
+        self.path = path
+        self.step = start
+        kept = [line for line in read(path) if line["step"] <= start]
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.writelines(map(as_line, kept))
+        os.replace(f"{path}.new", path)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = batch
+        append(self.path, {"step": batch, "split": "train", **logs})
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = {k.removeprefix(PREFIX): v for k, v in logs.items() if k.startswith(PREFIX)}
+        if values:
+            append(self.path, {"step": self.step, "split": "validation", **values})
+
+
+def read(path):
+    """The records of a file, as far as its lines are whole; [] if there is no file."""
+    records = []
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    break
+                records.append(record)
+    return records
+
+
+def append(path, record):
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(as_line(record))
+
+
+def as_line(record):
+    """One line of JSON, which knows no infinity and no NaN: they become null."""
+    ordered = {name: record[name] for name in FIRST if name in record} | record
+    for name, value in ordered.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            ordered[name] = None
+        elif name in COUNTS:
+            ordered[name] = int(value)
+    return json.dumps(ordered) + "\n"

@@ -1,0 +1,93 @@
+"""TensorBoard: curves whose step is the optimizer's, and which go on across a resume."""
+
+import glob
+import os
+import shutil
+
+import gin
+import keras
+import tensorflow as tf
+
+from trainers.callbacks.metrics_file import PREFIX
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes each number of the logs, and the configuration as text.
+
+    Training and validation are two runs of the folder, so that their losses share a chart.
+
+    Args:
+      folder: points of steps after `start`, of a run that was stopped before its next
+        checkpoint, are removed from it.
+      start: step that the run goes on from.
+    """
+
+    def __init__(self, folder, start=0):
+        super().__init__()
+        self.step = start
+        cut(folder, start)
+        self.train, self.validation = (
+            tf.summary.create_file_writer(os.path.join(folder, split))
+            for split in ("train", "validation")
+        )
+        self.start = start
+
+    def on_train_begin(self, logs=None):
+        if self.start:
+            return
+        with self.train.as_default(step=0):
+            tf.summary.text("config", indented(gin.config_str()))
+            lines = []
+            self.model.summary(print_fn=lines.append, line_length=100)
+            tf.summary.text("model", indented("\n".join(lines)))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = batch
+        write(self.train, batch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = {k.removeprefix(PREFIX): v for k, v in logs.items() if k.startswith(PREFIX)}
+        write(self.validation, self.step, values)
+        self.train.flush()
+
+    def write_samples(self, texts):
+        """Texts by name."""
+        with self.validation.as_default(step=self.step):
+            for name, text in texts.items():
+                tf.summary.text(name, indented(text))
+        self.validation.flush()
+
+    def on_train_end(self, logs=None):
+        self.train.close()
+        self.validation.close()
+
+
+def write(writer, step, values):
+    with writer.as_default(step=step):
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                tf.summary.scalar(name, value)
+    writer.flush()
+
+
+def cut(folder, last):
+    """Removes the events of steps after `last`, and what a killed process left half written."""
+    if not last:
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in glob.glob(os.path.join(folder, "*", "events.*")):
+        records = []
+        try:
+            for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+                if tf.compat.v1.Event.FromString(record).step <= last:
+                    records.append(record)
+        except tf.errors.DataLossError:
+            pass
+        with tf.io.TFRecordWriter(f"{path}.new") as file:
+            for record in records:
+                file.write(record)
+        os.replace(f"{path}.new", path)
+
+
+def indented(text):
+    """Markdown that shows a text as it is."""
+    return "".join(f"    {line}\n" for line in text.splitlines())

@@ -1,0 +1,240 @@
+"""Checkpoints of a run: written whole or not at all, checked when read, kept newest and best.
+
+checkpoints/step_<N>/ holds
+  state.index, state.data-*  a tf.train.Checkpoint
+  meta.json                  step, metrics, and the SHA-256 of each file
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+
+import tensorflow as tf
+
+from trainers.errors import UserError
+
+META = "meta.json"
+STATE = "state"
+
+
+class Checkpoints:
+    """The checkpoints in a folder.
+
+    Args:
+      folder: made with the first checkpoint.
+      keep: how many of the newest to keep, beside the best.
+      best_metric: name of the metric whose least value marks the best.
+    """
+
+    def __init__(self, folder, keep=3, best_metric="val_loss"):
+        self.folder = folder
+        self.keep = max(keep, 1)
+        self.best_metric = best_metric
+
+    def steps(self):
+        """Steps of the checkpoints that are there, ascending."""
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        return sorted(int(name[5:]) for name in names if re.fullmatch(r"step_\d+", name))
+
+    def newest(self):
+        return max(self.steps(), default=None)
+
+    def path(self, step):
+        return os.path.join(self.folder, f"step_{step}")
+
+    def save(self, state, step, metrics):
+        """Writes a checkpoint and removes those that need not be kept.
+
+        Args:
+          state: tf.train.Checkpoint.
+          step: int.
+          metrics: {name: float}, kept with it.
+        """
+        temporary = os.path.join(self.folder, f"step_{step}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.makedirs(temporary)
+        state.write(os.path.join(temporary, STATE))
+        digests = {name: digest(os.path.join(temporary, name)) for name in os.listdir(temporary)}
+        meta = {"step": step, "metrics": metrics, "files": dict(sorted(digests.items()))}
+        with open(os.path.join(temporary, META), "w", encoding="utf-8") as file:
+            json.dump(meta, file, indent=2)
+        for name in (*os.listdir(temporary), "."):
+            synchronise(os.path.join(temporary, name))
+        shutil.rmtree(self.path(step), ignore_errors=True)  # one that was found to be damaged
+        os.rename(temporary, self.path(step))
+        synchronise(self.folder)
+        self.remove_old()
+
+    def remove_old(self):
+        kept = {*self.steps()[-self.keep :], self.best()}
+        for step in self.steps():
+            if step not in kept:
+                shutil.rmtree(self.path(step))
+        for name in os.listdir(self.folder):
+            if name.endswith(".tmp"):  # of a process that was killed
+                shutil.rmtree(os.path.join(self.folder, name))
+
+    def best(self):
+        """The step of the best checkpoint; None if none has been evaluated."""
+        values = {}
+        for step in self.steps():
+            value = (read_meta(self.path(step)) or {}).get("metrics", {}).get(self.best_metric)
+            if value is not None:
+                values[step] = value
+        return min(values, key=values.get) if values else None
+
+    def newest_sound(self, report=print):
+        """The step of the newest checkpoint whose files are what was written; None if there is none.
+
+        Raises:
+          UserError: there are checkpoints, and all are damaged.
+        """
+        damaged = []
+        for step in reversed(self.steps()):
+            if fault := find_fault(self.path(step)):
+                damaged.append(f"{self.path(step)}: {fault}")
+                continue
+            for line in damaged:
+                report(f"{line}; going back to step {step}")
+            return step
+        if damaged:
+            raise UserError(
+                f"{damaged[0]}, and no other checkpoint is whole; put back a copy of one, or use "
+                "another --model_dir"
+            )
+        return None
+
+    def choose(self, which, report=print):
+        """The step of the "newest" or of the "best" checkpoint.
+
+        Raises:
+          UserError: there is none.
+        """
+        step = self.best() if which == "best" else None
+        if step is not None and (fault := find_fault(self.path(step))):
+            report(f"{self.path(step)}: {fault}; taking the newest instead of the best")
+            step = None
+        if step is None:
+            step = self.newest_sound(report)
+        if step is None:
+            raise UserError(f"{self.folder}: there is no checkpoint; train first")
+        return step
+
+
+class TrainState:
+    """Everything that training changes: weights, optimizer, averages and carried state.
+
+    Args:
+      step: TrainStep.
+    """
+
+    def __init__(self, step):
+        self.model = step.model
+        self.averages = step.averages
+        self.carried = step.carried
+        # Rows of all replicas in one array: it fits any number of them.
+        self.rows = [tf.Variable(array, trainable=False) for array in self.carried.get()]
+        self.all = tf.train.Checkpoint(
+            model=step.model, optimizer=step.optimizer, averages=step.averages, carried=self.rows
+        )
+
+    def write(self, prefix):
+        for variable, array in zip(self.rows, self.carried.get(), strict=True):
+            variable.assign(array)
+        self.all.write(prefix)
+
+    def read(self, path):
+        """Raises UserError where the checkpoint lacks something or has it in another shape."""
+        restore(self.all, path)
+        self.carried.set(self.rows)
+
+    def reset_averages(self):
+        """Averages begin where the weights are."""
+        for average, variable in zip(self.averages, self.model.trainable_variables, strict=False):
+            average.assign(variable.value)
+
+
+def restore(state, path):
+    """Reads all of a tf.train.Checkpoint.
+
+    Raises:
+      UserError: the checkpoint lacks something of it or has it in another shape.
+    """
+    try:
+        status = state.read(os.path.join(path, STATE)).expect_partial()
+        status.assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"{path}: was made by another model or optimizer ({reason}); put back the old settings, "
+            "or begin a new --model_dir from its weights with train.initial_checkpoint"
+        ) from error
+
+
+def restore_weights(model, path):
+    """Reads a model's weights, and where averages of them were kept, those instead.
+
+    Raises:
+      UserError: they do not fit the model.
+    """
+    restore(tf.train.Checkpoint(model=model), path)
+    reader = tf.train.load_checkpoint(os.path.join(path, STATE))
+    for i, variable in enumerate(model.trainable_variables):
+        name = f"averages/{i}/.ATTRIBUTES/VARIABLE_VALUE"
+        if not reader.has_tensor(name):
+            break
+        variable.assign(reader.get_tensor(name))
+
+
+def find(path):
+    """The checkpoint at `path`: a checkpoint, or the newest of a model_dir.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    path = os.path.expanduser(path)
+    if not os.path.exists(os.path.join(path, META)):
+        checkpoints = Checkpoints(os.path.join(path, "checkpoints"))
+        path = checkpoints.path(checkpoints.choose("newest"))
+    elif fault := find_fault(path):
+        raise UserError(f"{path}: {fault}")
+    return path
+
+
+def find_fault(path):
+    """What is wrong with a checkpoint, or None."""
+    meta = read_meta(path)
+    if meta is None:
+        return f"{META} is missing or damaged"
+    for name, expected in meta["files"].items():
+        file = os.path.join(path, name)
+        if not os.path.exists(file):
+            return f"{name} is missing"
+        if digest(file) != expected:
+            return f"{name} is damaged"
+    return None
+
+
+def read_meta(path):
+    try:
+        with open(os.path.join(path, META), encoding="utf-8") as file:
+            meta = json.load(file)
+        return meta if meta["files"] else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def synchronise(path):
+    """Puts a file or folder on the disk, so that the renaming cannot be there before it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,133 @@
+"""Experiment: what a recipe says that training, evaluation and export all need."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import gin
+import keras
+import tensorflow as tf
+
+from trainers.checkpoints import Checkpoints, restore_weights
+from trainers.data import store, tokenizers
+from trainers.data.batches import windows
+from trainers.errors import UserError
+from trainers.strategies import make_strategy
+
+
+@gin.configurable
+@dataclasses.dataclass
+class Experiment:
+    """A model, a task, and how text becomes batches.
+
+    Attributes:
+      model: function of `vocabulary_size` to a zoo.LanguageModel.
+      task: see data/tasks.py.
+      batches: a batch plan's function, see data/batches.py.
+      batch_size: examples or rows in a global step.
+      sequence_length: tokens of a row of the decoder.
+      source_length: tokens of a row of the encoder; None for `sequence_length`.
+      evaluation_batch_size: rows in a step of evaluation; None for `batch_size`.
+      tokenizer: kind, or the folder of a saved one; see data/tokenizers.py.
+      vocabulary_size: ids of a tokenizer that is learned.
+      seed: of initialisation, data order and dropout.
+      strategy: "one_device" or "mirrored".
+      cpu_replicas: logical devices that the CPU is split into.
+      precision: Keras' dtype policy.
+      checkpoint: which one evaluation and export take, the "newest" or the "best".
+      max_length: the most tokens of prompt and answer together in an export; None for the
+        longer of `sequence_length` and `source_length`.
+      data_dir: folder of token stores, which runs may share; None for one in the model_dir.
+    """
+
+    model: Callable
+    task: Any
+    batch_size: int
+    sequence_length: int
+    batches: Callable = windows
+    source_length: int | None = None
+    evaluation_batch_size: int | None = None
+    tokenizer: str = "bytes"
+    vocabulary_size: int | None = None
+    seed: int = 0
+    strategy: Literal["one_device", "mirrored"] = "one_device"
+    cpu_replicas: int = 1
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    checkpoint: Literal["newest", "best"] = "newest"
+    max_length: int | None = None
+    data_dir: str | None = None
+
+    def begin(self):
+        """Sets devices and precision, before anything else touches TensorFlow's devices.
+
+        Returns:
+          the tf.distribute.Strategy.
+
+        Raises:
+          UserError: sizes below 1, files that are missing.
+        """
+        for name in ("batch_size", "sequence_length", "source_length", "evaluation_batch_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UserError(f"{name.upper()} = {getattr(self, name)}: must be at least 1")
+        self.task.check()
+        strategy = make_strategy(self.strategy, self.cpu_replicas)
+        keras.config.set_dtype_policy(self.precision)
+        return strategy
+
+    def make(self, directory, strategy, anew):
+        """(model, tokenizer) to train; `anew`: the tokenizer is learned, even where one is kept."""
+        if anew:
+            tokenizer = tokenizers.train_tokenizer(
+                self.tokenizer, self.task.texts("train"), vocabulary_size=self.vocabulary_size
+            )
+            tokenizer.save(directory.tokenizer)
+        else:
+            tokenizer = tokenizers.load(directory.tokenizer)
+        with strategy.scope():
+            return self.make_model(tokenizer), tokenizer
+
+    def load(self, directory, strategy=None):
+        """(model, tokenizer, step) as trained.
+
+        Raises:
+          UserError: nothing has been trained in the model_dir.
+        """
+        saved = Checkpoints(directory.checkpoints)
+        step = saved.choose(self.checkpoint)
+        strategy = strategy or tf.distribute.get_strategy()
+        model, tokenizer = self.make(directory, strategy, anew=False)
+        restore_weights(model, saved.path(step))
+        return model, tokenizer, step
+
+    def make_model(self, tokenizer):
+        """The model as it is before training, the same for the same seed."""
+        keras.utils.set_random_seed(self.seed)
+        model = self.model(vocabulary_size=tokenizer.vocabulary_size)
+        if model.context_length and self.sequence_length > model.context_length:
+            raise UserError(
+                f"SEQUENCE_LENGTH = {self.sequence_length}: {type(model).__name__}.context_length "
+                f"has only {model.context_length} positions; raise it, or choose rotary positions"
+            )
+        return model
+
+    def make_plan(self, split, model, tokenizer, directory, training=False):
+        """The batches of a split, its token store made where there is none."""
+        if split not in self.task.splits:
+            known = ", ".join(self.task.splits)
+            hint = f", or set {split.upper()}_FILES" if split in ("validation", "test") else ""
+            raise UserError(f"the data has no {split} split; choose one of {known}{hint}")
+        batch_size = self.batch_size
+        if not training and self.evaluation_batch_size:
+            batch_size = self.evaluation_batch_size
+        return self.batches(
+            store.build_store(self.task, split, tokenizer, self.data_dir or directory.data),
+            batch_size=batch_size,
+            sequence_length=self.sequence_length,
+            seed=self.seed,
+            source_length=self.longest_source if model.reads_source else None,
+            training=training,
+        )
+
+    @property
+    def longest_source(self):
+        return self.source_length or self.sequence_length

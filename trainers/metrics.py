@@ -1,0 +1,89 @@
+"""Loss, perplexity and their kin: over a whole split, from sums, never from averages of averages."""
+
+import math
+
+import tensorflow as tf
+
+from trainers.data.pipeline import dataset
+from trainers.step import CarriedState
+
+
+class Evaluation:
+    """Measures a model on every token of a split exactly once, however rows are divided.
+
+    Args:
+      model: a zoo.LanguageModel.
+      plan: batches of the split, not for training; see data/batches.py.
+      strategy: whose scope made the model.
+      xla: compile with XLA where the batches are of one shape.
+    """
+
+    def __init__(self, model, plan, strategy, xla=True):
+        self.model = model
+        self.plan = plan
+        self.strategy = strategy
+        self.carried = CarriedState(
+            model, plan.batch_size // strategy.num_replicas_in_sync, strategy
+        )
+        one_shape = all(None not in shape for _, shape in plan.feature_shapes.values())
+        self._sums = tf.function(self.sums_of_batch, jit_compile=xla and one_shape)
+        self._loop = tf.function(self.loop)
+
+    def run(self):
+        """{name: float} of `loss`, `perplexity`, `accuracy` and `tokens`, and where nothing of
+        the text was cut `bits_per_byte` and `word_perplexity`."""
+        self.carried.reset()
+        count = self.plan.steps_per_epoch
+        batches = dataset(self.plan, 0, count, self.strategy)
+        loss, correct, tokens = self._loop(iter(batches), tf.constant(count)).numpy()
+        return measures(loss, correct, int(tokens), self.plan.store.meta)
+
+    def loop(self, iterator, count):
+        totals = tf.zeros(3, tf.float64)
+        for _ in tf.range(count):
+            sums = self.strategy.run(self._sums, args=(next(iterator),))
+            totals += self.strategy.reduce("SUM", sums, axis=None)
+        return totals
+
+    def sums_of_batch(self, features):
+        """float64 [3]: loss in nats, tokens whose prediction is right, tokens."""
+        logits, state = self.model(features, state=self.carried.read())
+        self.carried.write(state)
+        targets, weights = features["targets"], tf.cast(features["weights"], tf.float64)
+        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+        right = tf.argmax(logits, axis=-1, output_type=tf.int32) == targets
+        terms = [tf.cast(nll, tf.float64), tf.cast(right, tf.float64), tf.ones_like(weights)]
+        return tf.stack([tf.reduce_sum(term * weights) for term in terms])
+
+
+def measures(loss, correct, tokens, meta):
+    """Metrics from sums.
+
+    Args:
+      loss: float, summed over the tokens, in nats.
+      correct: float, tokens whose likeliest prediction is right.
+      tokens: int.
+      meta: of the split's store; see data/store.py.
+    """
+    found = {
+        "loss": loss / max(tokens, 1),
+        "perplexity": perplexity(loss / max(tokens, 1)),
+        "accuracy": correct / max(tokens, 1),
+        "tokens": tokens,
+    }
+    # Text of which a part was cut off has more bytes and words than were measured.
+    if tokens == meta["target_tokens"]:
+        if meta["target_bytes"]:
+            found["bits_per_byte"] = loss / math.log(2) / meta["target_bytes"]
+        found["word_perplexity"] = perplexity(loss / meta["target_words"])
+    return found
+
+
+def perplexity(loss):
+    """exp of a mean loss in nats; infinite where that is past a float."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def bits_per_byte(loss, meta):
+    """Of a mean loss in nats a token, on text that has as many bytes a token as the split's."""
+    return loss / math.log(2) * meta["target_tokens"] / max(meta["target_bytes"], 1)

@@ -1,0 +1,66 @@
+"""How fast training steps run, by a clock that stands still for everything else."""
+
+import time
+
+import tensorflow as tf
+
+
+class Throughput:
+    """Counts tokens and seconds of training steps alone.
+
+    Compilation, evaluation and checkpoints are left out: the clock runs only within
+    `measure`, and a caller leaves the first step, which compiles, outside.
+
+    Args:
+      flops_per_step: of the model, forward and backward, matrix products only.
+      model: whose compute dtype the peak is measured in.
+      strategy: logical CPUs are parts of one device, GPUs are one each.
+    """
+
+    def __init__(self, flops_per_step, model, strategy):
+        self.flops_per_step = flops_per_step
+        self.dtype = model.compute_dtype
+        on_gpus = tf.config.list_physical_devices("GPU")
+        self.devices = strategy.num_replicas_in_sync if on_gpus else 1
+        self.peak = None
+        self.seconds = 0.0
+        self.steps = 0
+        self.tokens = 0.0
+
+    def measure(self, run):
+        """`run()`, whose results [N, 3] are those of TrainStep.run."""
+        began = time.perf_counter()
+        results = run()
+        self.seconds += time.perf_counter() - began
+        self.steps += len(results)
+        self.tokens += float(results[:, 1].sum())
+        return results
+
+    def report(self):
+        """Speed since the last report; {} where no whole step has been measured."""
+        if not self.steps:
+            return {}
+        if self.peak is None:
+            self.peak = self.devices * matmul_peak(self.dtype)
+        flops = self.flops_per_step * self.steps / self.seconds
+        speed = {
+            "tokens_per_second": self.tokens / self.seconds,
+            "model_flops_per_second": flops,
+            "model_flops_utilization": flops / self.peak,
+        }
+        self.seconds, self.steps, self.tokens = 0.0, 0, 0.0
+        return speed
+
+
+def matmul_peak(dtype, seconds=0.2):
+    """FLOP/s of large matrix products on one device: what a model's share is reckoned of."""
+    size = 8192 if tf.config.list_physical_devices("GPU") else 1024
+    matrix = tf.ones((size, size), dtype)
+    product = tf.function(lambda a: tf.reduce_sum(tf.matmul(a, a)))
+    product(matrix).numpy()
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        product(matrix).numpy()
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
