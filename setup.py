@@ -1,5 +1,7 @@
 """Menagerie: language models in Keras and the one trainer that runs them."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 REQUIRES = [
@@ -27,7 +29,7 @@ setup(
     name="menagerie",
     version="0.1.0",
     description=__doc__,
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

@@ -137,7 +137,10 @@ class TrainState:
         # Rows of all replicas in one array: it fits any number of them.
         self.rows = [tf.Variable(array, trainable=False) for array in self.carried.get()]
         self.all = tf.train.Checkpoint(
-            model=step.model, optimizer=step.optimizer, averages=step.averages, carried=self.rows
+            model=by_path(step.model.weights),
+            optimizer=by_path(step.optimizer.variables, step.optimizer.name),
+            averages=step.averages,
+            carried=self.rows,
         )
 
     def write(self, prefix):
@@ -148,12 +151,26 @@ class TrainState:
     def read(self, path):
         """Raises UserError where the checkpoint lacks something or has it in another shape."""
         restore(self.all, path)
-        self.carried.set(self.rows)
+        self.carried.set([rows.numpy() for rows in self.rows])
 
     def reset_averages(self):
         """Averages begin where the weights are."""
         for average, variable in zip(self.averages, self.model.trainable_variables, strict=False):
             average.assign(variable.value)
+
+
+def by_path(variables, owner=""):
+    """{path: tf.Variable} of Keras variables, their paths from below `owner`.
+
+    tf.train.Checkpoint, given a Keras model, passes over the layers that it keeps in lists.
+    """
+    found = {}
+    for variable in variables:
+        path = variable.path.removeprefix(f"{owner}/")
+        if path in found:
+            raise ValueError(f"two variables are called {path}; give their layers names")
+        found[path] = variable.value
+    return found
 
 
 def restore(state, path):
@@ -179,7 +196,7 @@ def restore_weights(model, path):
     Raises:
       UserError: they do not fit the model.
     """
-    restore(tf.train.Checkpoint(model=model), path)
+    restore(tf.train.Checkpoint(model=by_path(model.weights)), path)
     reader = tf.train.load_checkpoint(os.path.join(path, STATE))
     for i, variable in enumerate(model.trainable_variables):
         name = f"averages/{i}/.ATTRIBUTES/VARIABLE_VALUE"

@@ -168,7 +168,8 @@ class Muon(keras.optimizers.Optimizer):
 def orthogonalised(matrices, steps):
     """U V^T of each matrix's singular value decomposition, nearly (Jordan et al. 2024).
 
-    The quintic's singular values end within about [0.7, 1.2], which serves as well as 1.
+    After five steps singular values that were at least 1/300 of the norm lie within
+    [0.68, 1.21], which serves as well as 1.
 
     Args:
       matrices: float32 [N, m, n], m <= n for speed.

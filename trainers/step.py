@@ -87,6 +87,7 @@ class TrainStep:
 
     def compile(self, xla):
         """Makes the functions anew, with XLA or without."""
+        self.xla = xla
         alone = self.strategy.num_replicas_in_sync == 1
         self._sums = tf.function(self.sums_of_batch, jit_compile=xla)
         # XLA cannot compile what replicas tell each other.

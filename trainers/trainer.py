@@ -1,5 +1,6 @@
 """train() and evaluate(): from an experiment to a model_dir, readable from top to bottom."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -112,6 +113,8 @@ def train(
         )
         state = checkpoints.TrainState(step)
         now = begin_from(state, saved, newest, initial_checkpoint)
+        if now >= steps:
+            print(f"{model_dir}: is trained for its {now:,} steps already; a higher STEPS goes on")
         config.save(model_dir)
 
         watching = watch(experiment, directory, model, tokenizer, now, steps, callbacks)
@@ -144,7 +147,7 @@ def train(
             if evaluated or now % periods[-1] == 0 or now == steps or model.stop_training:
                 saved.save(state, now, evaluated)
         watching.on_train_end()
-        if export_at_end:
+        if export_at_end and not is_exported(directory, saved):
             export(experiment, model_dir)
 
 
@@ -268,6 +271,13 @@ def steps_of(steps, epochs, plan):
     if steps is None and epochs is None:
         raise UserError("train.steps or train.epochs must be set: how long to train")
     return max(round(epochs * plan.steps_per_epoch), 1) if steps is None else steps
+
+
+def is_exported(directory, saved):
+    """Whether the export is of the newest checkpoint or later."""
+    exported = os.path.join(directory.export, "saved_model.pb")
+    newest = os.path.join(saved.path(saved.newest()), checkpoints.META)
+    return os.path.exists(exported) and os.path.getmtime(exported) >= os.path.getmtime(newest)
 
 
 def flops_of_step(model, plan):

@@ -71,7 +71,7 @@ def test_what_the_step_does_itself_is_refused_with_the_setting_to_use(setting, m
 
 
 def test_a_loss_scale_optimizer_is_refused():
-    with pytest.raises(UserError, match="^LossScaleOptimizer: .*name the optimizer inside it$"):
+    with pytest.raises(UserError, match=r"^LossScaleOptimizer: .*name the optimizer inside it$"):
         prepare(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()), variables(), [])
 
 

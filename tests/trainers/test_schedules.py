@@ -87,13 +87,17 @@ def test_step_decay_of_the_medium_model_by_a_factor_of_1_2_after_6_epochs():
         assert float(schedule(10 * epoch)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_an_epoch_begins_with_its_own_first_step_also_far_out():
-    # Truth: whole steps an epoch, in integers; 13 million steps still are whole in float32.
+@pytest.mark.parametrize("steps_per_epoch", [1, 3, 97, 1327, 2323])
+def test_rounding_puts_no_step_into_another_epoch(steps_per_epoch):
+    # Truth: division of integers, at both ends of every epoch of four million steps.
     schedule = schedules.step_decay(
-        steps=20_000_000, steps_per_epoch=1_300_000, peak=1.0, constant_epochs=10
+        steps=4_000_000, steps_per_epoch=steps_per_epoch, peak=1.0, decay=0.999
     )
-    assert float(schedule(12_999_999)) == 0.5**2
-    assert float(schedule(13_000_000)) == 0.5**4 * 2
+    starts = np.arange(0, 4_000_000, steps_per_epoch)
+    for steps in (starts, starts + steps_per_epoch - 1):
+        epochs = np.maximum(steps // steps_per_epoch - 3, 0)
+        expected = np.float32(0.999) ** epochs.astype("float32")
+        np.testing.assert_allclose(schedule(steps), expected, rtol=1e-4, atol=1e-30)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -59,9 +59,8 @@ def loss(function):
     output_weights, cell_weights = normal(2, T, B, WIDTH, seed=4)
 
     def of(projected, recurrent, output, cell):
-        outputs, cells = function(projected, ops.convert_to_tensor(KEEP), recurrent, output, cell)[
-            :2
-        ]
+        parts = (projected, KEEP, recurrent, output, cell)
+        outputs, cells, *_ = function(*map(ops.convert_to_tensor, parts))
         return ops.sum(outputs * output_weights) + ops.sum(cells * cell_weights)
 
     return of

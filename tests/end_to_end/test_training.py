@@ -1,0 +1,234 @@
+"""Each family from text to a trained, evaluated and exported model, by the command line."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.end_to_end.recipes import (
+    FAMILIES,
+    arguments,
+    assert_same,
+    command,
+    metrics_of,
+    tensors,
+)
+from trainers import checkpoints, trainer
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def trained(request, tmp_path_factory):
+    """(family, model_dir, flags, output) of a run that was left alone."""
+    folder = tmp_path_factory.mktemp(request.param)
+    model_dir = str(folder / "run")
+    flags = arguments(str(folder), request.param, train__export_at_end=True)
+    status, out, err = command(*flags, f"--model_dir={model_dir}")
+    assert status == 0, err
+    return request.param, model_dir, flags, out
+
+
+def test_a_model_dir_is_all_a_run_is(trained):
+    _, model_dir, _, out = trained
+    parts = {"config.gin", "tokenizer", "checkpoints", "metrics.jsonl", "tensorboard", "export"}
+    assert parts <= set(os.listdir(model_dir))
+    assert "begins at step 0 from scratch" in out
+    assert sorted(os.listdir(f"{model_dir}/checkpoints")) == ["step_10", "step_20"]
+
+
+def test_metrics_are_as_promised_and_the_loss_falls(trained):
+    _, model_dir, _, _ = trained
+    reports = metrics_of(model_dir, "train")
+    assert [line["step"] for line in reports] == [5, 10, 15, 20]
+    for line in reports:
+        assert {"loss", "perplexity", "bits_per_byte", "learning_rate", "gradient_norm"} < set(line)
+        assert line["tokens_per_second"] > 0
+    evaluations = metrics_of(model_dir, "validation")
+    assert [line["step"] for line in evaluations] == [10, 20]
+    assert evaluations[1]["loss"] < evaluations[0]["loss"] < reports[0]["loss"]
+    assert {"perplexity", "bits_per_byte", "accuracy", "word_perplexity"} < set(evaluations[0])
+
+
+def test_a_finished_run_run_again_says_so_and_changes_nothing(trained):
+    _, model_dir, flags, _ = trained
+    before = tensors(model_dir), metrics_of(model_dir)
+    status, out, _ = command(*flags, f"--model_dir={model_dir}")
+    assert status == 0
+    assert f"{model_dir}: is trained for its 20 steps already; a higher STEPS goes on" in out
+    assert_same(tensors(model_dir), before[0])
+    assert metrics_of(model_dir) == before[1]
+
+
+def test_a_model_dir_alone_is_enough_to_evaluate_and_export(trained, tmp_path):
+    _, model_dir, _, _ = trained
+    copy = str(tmp_path / "copy")
+    shutil.copytree(model_dir, copy, ignore=shutil.ignore_patterns("export", "data"))
+    status, out, err = command(f"--model_dir={copy}", "--mode=evaluate")
+    assert status == 0, err
+    assert out.startswith("validation, step 20: loss ")
+    assert metrics_of(copy) == metrics_of(model_dir)  # known already
+    assert command(f"--model_dir={copy}", "--mode=evaluate", "--split=test")[0] == 0
+    (test,) = metrics_of(copy, "test")
+    assert test["step"] == 20 and test["loss"] > 0
+    assert command(f"--model_dir={copy}", "--mode=export")[0] == 0
+    exports = [tf.saved_model.load(f"{folder}/export") for folder in (copy, model_dir)]
+    texts = [export.generate(tf.constant(["one two", "more"]))["text"] for export in exports]
+    np.testing.assert_array_equal(texts[0], texts[1])
+
+
+def test_what_evaluation_finds_is_what_training_found(trained, monkeypatch, tmp_path):
+    _, model_dir, _, _ = trained
+    copy = str(tmp_path / "copy")
+    shutil.copytree(model_dir, copy)
+    os.remove(f"{copy}/metrics.jsonl")
+    command(f"--model_dir={copy}", "--mode=evaluate")
+    (again,), (*_, first) = metrics_of(copy), metrics_of(model_dir, "validation")
+    assert again.keys() == first.keys()
+    assert again["loss"] == pytest.approx(first["loss"], rel=1e-6)
+    assert again["tokens"] == first["tokens"]
+
+
+class Stopped(Exception):
+    """Stands for a process that is killed."""
+
+
+@pytest.mark.parametrize("moment", ["before a checkpoint", "after a checkpoint"])
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(trained, tmp_path, monkeypatch, moment):
+    family, model_dir, _, _ = trained
+    stopped = str(tmp_path / "run")
+    flags = [*arguments(str(tmp_path), family), f"--model_dir={stopped}"]
+    save = checkpoints.Checkpoints.save
+
+    def save_and_stop(self, state, step, metrics):
+        if moment == "after a checkpoint":
+            save(self, state, step, metrics)
+        elif step == 10:
+            return save(self, state, step, metrics)
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save", save_and_stop)
+        with pytest.raises(Stopped):
+            command(*flags)
+    status, out, err = command(*flags)
+    assert status == 0, err
+    assert f"goes on from {stopped}/checkpoints/step_10" in out
+    assert_same(tensors(stopped), tensors(model_dir))
+    timeless = [
+        [{k: v for k, v in line.items() if not k.endswith(("second", "ization"))} for line in lines]
+        for lines in (metrics_of(stopped), metrics_of(model_dir))
+    ]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.fixture
+def decoder(tmp_path):
+    """Runs the decoder's recipe in tmp_path/run: (status, output, errors)."""
+
+    def decoder(*more, **settings):
+        flags = arguments(str(tmp_path), "decoder_lm", **settings)
+        return command(*flags, f"--model_dir={tmp_path}/run", *more)
+
+    return decoder
+
+
+def test_a_higher_step_count_goes_on(decoder, tmp_path):
+    assert decoder(STEPS=10)[0] == 0
+    status, out, _ = decoder(STEPS=15)
+    assert status == 0 and "goes on from" in out
+    assert [line["step"] for line in metrics_of(tmp_path / "run", "validation")] == [10, 15]
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(decoder, tmp_path):
+    decoder()
+    newest = tmp_path / "run" / "checkpoints" / "step_20" / "state.index"
+    expected = tensors(tmp_path / "run")
+    os.truncate(newest, 10)
+    status, out, _ = decoder()
+    assert status == 0
+    assert "step_20: state.index is damaged; going back to step 10" in out
+    assert_same(tensors(tmp_path / "run"), expected)
+
+
+def test_epochs_take_the_place_of_steps(decoder, tmp_path):
+    status, _, err = decoder(STEPS=None, train__epochs=0.5, EVAL_EVERY=None)
+    assert status == 0, err
+    assert len(metrics_of(tmp_path / "run", "validation")) == 1
+
+
+def test_evaluation_and_export_take_the_average_of_the_weights(decoder, tmp_path):
+    status, _, err = decoder(train__ema_decay=0.9, train__export_at_end=True)
+    assert status == 0, err
+    held = tensors(tmp_path / "run")
+    averages = [name for name in held if name.startswith("averages/")]
+    assert averages
+    command(f"--model_dir={tmp_path}/run", "--mode=evaluate")
+    lines = metrics_of(tmp_path / "run", "validation")
+    exported = tf.train.load_checkpoint(f"{tmp_path}/run/export/variables/variables")
+    values = [exported.get_tensor(n) for n in exported.get_variable_to_shape_map()]
+    for name in averages:
+        assert any(np.array_equal(held[name], value) for value in values), name
+    os.remove(tmp_path / "run" / "metrics.jsonl")
+    command(f"--model_dir={tmp_path}/run", "--mode=evaluate")
+    (again,) = metrics_of(tmp_path / "run")
+    assert again["loss"] == pytest.approx(lines[-1]["loss"], rel=1e-6)
+
+
+def test_a_new_run_may_begin_with_the_weights_of_another(decoder, tmp_path):
+    decoder()
+    flags = arguments(str(tmp_path), "decoder_lm", STEPS=5, train__learning_rate=1e-9)
+    first = f"train.initial_checkpoint = '{tmp_path}/run'"
+    status, out, err = command(*flags, f"--gin_param={first}", f"--model_dir={tmp_path}/new")
+    assert status == 0, err
+    assert f"begins at step 0 with the weights of {tmp_path}/run/checkpoints/step_20" in out
+    losses = [metrics_of(tmp_path / d, "validation")[-1]["loss"] for d in ("run", "new")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_any_keras_callback_can_stand_beside_ours(decoder, tmp_path):
+    status, _, err = decoder(
+        "--gin_param=train.callbacks = [@EarlyStopping, @CSVLogger, @Samples]",
+        "--gin_param=EarlyStopping.min_delta = 100.0",
+        "--gin_param=EarlyStopping.monitor = 'val_loss'",
+        f"--gin_param=CSVLogger.filename = '{tmp_path}/log.csv'",
+        EVAL_EVERY=5,
+        STEPS=1000,
+    )
+    assert status == 0, err
+    assert (tmp_path / "log.csv").read_text().count("\n") == 3
+    assert [line["step"] for line in metrics_of(tmp_path / "run", "validation")] == [5, 10]
+    assert os.path.exists(tmp_path / "run" / "checkpoints" / "step_10")
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_good(decoder, tmp_path):
+    status, _, err = decoder(
+        "--gin_param=train.optimizer = @SGD",
+        STEPS=50,
+        LEARNING_RATE=1e38,
+        train__clip_norm=0.0,
+        train__export_at_end=True,
+    )
+    assert status == 1
+    assert "the loss is nan" in err and err.count("\n") == 1
+    assert not os.path.exists(tmp_path / "run" / "export")
+
+
+def test_where_xla_cannot_compile_training_goes_on_without_and_says_why(decoder, monkeypatch):
+    run = trainer.TrainStep.run
+
+    def fail_with_xla(self, iterator, count):
+        if self.xla:
+            raise tf.errors.InvalidArgumentError(None, None, "no kernel for this\nand more")
+        return run(self, iterator, count)
+
+    monkeypatch.setattr(trainer.TrainStep, "run", fail_with_xla)
+    status, _, err = decoder(train__xla=True, STEPS=2)
+    assert status == 0
+    assert err == "XLA cannot compile this step, so it runs without: no kernel for this\n"
+
+
+def test_mixed_precision_and_xla_train_too(decoder, tmp_path):
+    status, _, err = decoder(PRECISION="mixed_bfloat16", train__xla=True, STEPS=5)
+    assert status == 0, err
+    assert metrics_of(tmp_path / "run", "validation")

@@ -1,0 +1,41 @@
+import json
+import math
+
+from trainers.callbacks import metrics_file
+from trainers.callbacks.metrics_file import MetricsFile
+
+
+def write(path, start, steps):
+    callback = MetricsFile(str(path), start)
+    for step in steps:
+        callback.on_train_batch_end(step, {"learning_rate": 0.1, "loss": 1.0 / step, "tokens": 9.0})
+        if step % 20 == 0:
+            callback.on_epoch_end(0, {"loss": 9.0, "val_loss": 2.0, "val_accuracy": 0.5})
+
+
+def test_reports_and_evaluations_are_a_line_each(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write(path, 0, [10, 20])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [
+        {"step": 10, "split": "train", "loss": 0.1, "learning_rate": 0.1, "tokens": 9},
+        {"step": 20, "split": "train", "loss": 0.05, "learning_rate": 0.1, "tokens": 9},
+        {"step": 20, "split": "validation", "loss": 2.0, "accuracy": 0.5},
+    ]
+    assert list(lines[0]) == ["step", "split", "loss", "learning_rate", "tokens"]
+
+
+def test_a_run_that_goes_on_has_every_step_once(tmp_path):
+    path, whole = tmp_path / "metrics.jsonl", tmp_path / "whole.jsonl"
+    write(path, 0, [10, 20, 30])
+    with open(path, "a") as file:
+        file.write('{"step": 40, "spl')  # killed while writing
+    write(path, 20, [30, 40])
+    write(whole, 0, [10, 20, 30, 40])
+    assert path.read_text() == whole.read_text()
+    assert metrics_file.read(str(path))[-1]["step"] == 40
+
+
+def test_json_knows_no_infinity():
+    line = metrics_file.as_line({"step": 1, "loss": math.nan, "perplexity": math.inf, "x": 1.5})
+    assert json.loads(line) == {"step": 1, "loss": None, "perplexity": None, "x": 1.5}

@@ -1,0 +1,161 @@
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainers import checkpoints
+from trainers.checkpoints import Checkpoints
+from trainers.errors import UserError
+
+
+class State:
+    """A state of one variable."""
+
+    def __init__(self, size=1000):
+        self.variable = tf.Variable(tf.zeros(size))
+        self.all = tf.train.Checkpoint(variable=self.variable)
+
+    def write(self, prefix):
+        self.all.write(prefix)
+
+    def read(self, path):
+        checkpoints.restore(self.all, path)
+        return self.variable.numpy()[0]
+
+
+def saved(folder, losses, **options):
+    """Checkpoints at steps 10, 20 ..., each with its step as value, with these losses."""
+    made, state = Checkpoints(str(folder), **options), State()
+    for number, loss in enumerate(losses, 1):
+        state.variable.assign(tf.fill([1000], 10.0 * number))
+        made.save(state, 10 * number, {} if loss is None else {"val_loss": loss})
+    return made
+
+
+def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
+    made = saved(tmp_path, [3.0, 2.0])
+    assert made.newest_sound() == 20
+    assert [State().read(made.path(step)) for step in (10, 20)] == [10.0, 20.0]
+
+
+def test_the_newest_and_the_best_are_kept(tmp_path):
+    made = saved(tmp_path, [3.0, 1.0, 2.0, 2.5, None, None], keep=2)
+    assert made.steps() == [20, 50, 60]
+    assert made.best() == 20
+    assert (made.choose("best"), made.choose("newest")) == (20, 60)
+    assert sorted(os.listdir(tmp_path)) == ["step_20", "step_50", "step_60"]
+
+
+def test_without_evaluation_the_best_is_the_newest(tmp_path):
+    assert saved(tmp_path, [None, None]).choose("best") == 20
+
+
+def truncate(path):
+    os.truncate(path, os.path.getsize(path) // 2)
+
+
+def flip_a_bit(path):
+    content = bytearray(Path(path).read_bytes())
+    content[len(content) // 2] ^= 1
+    Path(path).write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove])
+@pytest.mark.parametrize("name", ["state.index", "state.data-00000-of-00001", "meta.json"])
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path, damage, name):
+    made = saved(tmp_path, [3.0, 2.0])
+    damage(os.path.join(made.path(20), name))
+    if damage is flip_a_bit and name == "meta.json":
+        assert checkpoints.read_meta(made.path(20)) is None or checkpoints.find_fault(made.path(20))
+    lines = []
+    assert made.newest_sound(report=lines.append) == 10
+    (line,) = lines
+    assert line.startswith(made.path(20)) and line.endswith("; going back to step 10")
+    assert name in line or name == "meta.json"
+
+
+def test_where_all_are_damaged_training_does_not_begin_anew_in_silence(tmp_path):
+    made = saved(tmp_path, [3.0, 2.0])
+    for step in made.steps():
+        truncate(os.path.join(made.path(step), "state.index"))
+    with pytest.raises(UserError, match="state.index is damaged, and no other checkpoint is whole"):
+        made.newest_sound()
+
+
+def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path):
+    made = saved(tmp_path, [3.0, 2.0])
+    truncate(os.path.join(made.path(20), "state.index"))
+    made.save(State(), 20, {})
+    assert made.newest_sound() == 20
+
+
+def test_what_a_killed_process_left_is_no_checkpoint_and_goes(tmp_path):
+    made = saved(tmp_path, [3.0])
+    shutil.copytree(made.path(10), os.path.join(tmp_path, "step_20.tmp"))
+    assert made.newest_sound() == 10
+    made.save(State(), 30, {})
+    assert sorted(os.listdir(tmp_path)) == ["step_10", "step_30"]
+
+
+@pytest.mark.parametrize("other", [State(7), tf.train.Checkpoint(nothing=tf.Variable(0.0))])
+def test_a_checkpoint_of_something_else_is_refused_with_a_sentence(tmp_path, other):
+    made = saved(tmp_path, [3.0])
+    state = getattr(other, "all", other)
+    with pytest.raises(UserError, match="was made by another model or optimizer"):
+        checkpoints.restore(state, made.path(10))
+
+
+def test_a_checkpoint_is_found_by_its_model_dir_or_its_own_path(tmp_path):
+    made = saved(tmp_path / "checkpoints", [3.0, 2.0])
+    assert checkpoints.find(str(tmp_path)) == made.path(20)
+    assert checkpoints.find(made.path(10)) == made.path(10)
+    with pytest.raises(UserError, match="there is no checkpoint; train first"):
+        checkpoints.find(str(tmp_path / "nothing"))
+
+
+class InAList(keras.Model):
+    """Keeps its layers in a list, where tf.train.Checkpoint does not find them by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = [keras.layers.Dense(2, name=f"block_{i}") for i in range(2)]
+        for block in self.blocks:
+            block.build([None, 2])
+        self.built = True
+
+
+def test_every_weight_is_kept_also_of_layers_in_a_list(tmp_path):
+    model, path = InAList(), str(tmp_path / "step_1")
+    tf.train.Checkpoint(model=checkpoints.by_path(model.weights)).write(f"{path}/state")
+    other = InAList()
+    checkpoints.restore_weights(other, path)
+    assert len(other.weights) == 4
+    for weight, expected in zip(other.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    # When this fails, Keras has mended it, and `by_path` may go.
+    tf.train.Checkpoint(model=model).write(f"{path}/plain")
+    assert not any("blocks" in name for name, _ in tf.train.list_variables(f"{path}/plain"))
+
+
+def test_variables_of_one_name_are_refused():
+    layers = [keras.layers.Dense(1, name="twin") for _ in range(2)]
+    for layer in layers:
+        layer.build([None, 1])
+    with pytest.raises(ValueError, match="two variables are called twin/kernel"):
+        checkpoints.by_path([*layers[0].weights, *layers[1].weights])
+
+
+def test_averages_are_read_in_place_of_the_weights(tmp_path):
+    model = InAList()
+    averages = [tf.Variable(v.value + 1.0) for v in model.trainable_variables]
+    path = str(tmp_path / "step_1")
+    held = {"model": checkpoints.by_path(model.weights), "averages": averages}
+    tf.train.Checkpoint(**held).write(f"{path}/state")
+    expected = [average.numpy() for average in averages]
+    checkpoints.restore_weights(model, path)
+    for variable, average in zip(model.trainable_variables, expected, strict=True):
+        np.testing.assert_array_equal(variable, average)
