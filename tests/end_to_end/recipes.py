@@ -25,6 +25,7 @@ train.callbacks = []
 include "configs/recipes/lstm_words.gin"
 LSTMLM.width = 16
 LSTMLM.layer_dropout = 0.1
+LEARNING_RATE = 0.3
 """,
     "encoder_decoder": """
 include "configs/recipes/translate_files.gin"
@@ -85,11 +86,13 @@ def metrics_of(model_dir, split=None):
     return [line for line in lines if split in (None, line["split"])]
 
 
-def tensors(model_dir, step=None):
-    """{name: array or bytes} of a checkpoint; the newest without a step."""
+def tensors(model_dir):
+    """{name: array} of the newest checkpoint."""
     saved = Checkpoints(os.path.join(model_dir, "checkpoints"))
-    reader = tf.train.load_checkpoint(os.path.join(saved.path(step or saved.newest()), STATE))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    reader = tf.train.load_checkpoint(os.path.join(saved.path(saved.newest()), STATE))
+    names = set(reader.get_variable_to_shape_map())
+    # Its object graph has Keras' names of layers, which count up within a process.
+    return {name: reader.get_tensor(name) for name in names - {"_CHECKPOINTABLE_OBJECT_GRAPH"}}
 
 
 def assert_same(one, other):
