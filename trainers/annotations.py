@@ -29,6 +29,8 @@ def fits(value, annotation):
         return isinstance(value, list | tuple) and all(
             fits(item, element(annotation)) for item in value
         )
+    if name_of(annotation) == "Callable":
+        return isinstance(value, Reference)
     if name_of(annotation) in SCALARS:
         is_bool = isinstance(value, bool)
         return isinstance(value, SCALARS[name_of(annotation)]) and (
@@ -48,6 +50,8 @@ def described(annotation):
         return f"{described(annotation.left)} or {described(annotation.right)}"
     if isinstance(annotation, ast.Subscript) and name_of(annotation) in SEQUENCES:
         return f"a list of {ast.unparse(element(annotation))}"
+    if name_of(annotation) == "Callable":
+        return "a reference, @name,"
     return "None" if ast.unparse(annotation) == "None" else with_article(ast.unparse(annotation))
 
 

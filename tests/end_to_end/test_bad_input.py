@@ -104,7 +104,7 @@ def test_a_vocabulary_too_large_for_the_data_is_refused(complaint):
         ({"ACCUMULATION": 3}, "BATCH_SIZE = 4: must be a multiple of replicas times ACCUMULATION"),
         (
             {"Experiment.batches": "windows"},
-            '--gin_param: Experiment.batches = "windows": a Callable is needed, not a str',
+            '--gin_param: Experiment.batches = "windows": a reference, @name, is needed, not a str',
         ),
         ({"LEARNING_RATE": "fast"}, '--gin_param: LEARNING_RATE = "fast": a float is needed'),
     ],
