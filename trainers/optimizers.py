@@ -3,6 +3,7 @@
 The train step reduces and clips gradients itself, exactly; see step.py.
 """
 
+import functools
 import re
 from collections import defaultdict
 
@@ -183,9 +184,10 @@ def orthogonalised(matrices, steps):
     x = [matrix / (tf.norm(matrix) + 1e-7) for matrix in matrices]
     gram = tf.stack([tf.matmul(matrix, matrix, transpose_b=True) for matrix in x])  # [N, m, m]
     identity = tf.eye(gram.shape[-1])
+    factors = []
     for step in range(steps):
-        more = a * identity + b * gram + c * tf.matmul(gram, gram)
-        factor = tf.matmul(more, factor) if step else more
+        factors.append(a * identity + b * gram + c * tf.matmul(gram, gram))
         if step < steps - 1:
-            gram = tf.matmul(tf.matmul(more, gram), more)
+            gram = tf.matmul(tf.matmul(factors[-1], gram), factors[-1])
+    factor = functools.reduce(tf.matmul, reversed(factors))
     return [tf.matmul(part, matrix) for part, matrix in zip(tf.unstack(factor), x, strict=True)]
