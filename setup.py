@@ -23,6 +23,7 @@ REQUIRES = [
     "babel>=2.17,<3",
 ]
 TEST = ["pytest>=8", "pytest-xdist>=3.6"]
+BENCHMARK = ["torch==2.13.0"]
 DEV = ["ruff>=0.15,<0.18", "pre-commit>=4"]
 
 setup(
@@ -35,5 +36,5 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["zoo", "zoo.*", "trainers", "trainers.*"]),
     install_requires=REQUIRES,
-    extras_require={"test": TEST, "dev": [*TEST, *DEV]},
+    extras_require={"test": TEST, "dev": [*TEST, *DEV], "benchmark": BENCHMARK},
 )
