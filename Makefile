@@ -19,7 +19,7 @@ quickstart: .venv/ready  ## train, export and try a small model on the Python st
 	@echo "    --gin_file=configs/recipes/lm_files.gin --gin_param='TRAIN_FILES = \"my/*.txt\"'"
 
 test: .venv/ready  ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist=loadgroup
+	$(BIN)/python -m pytest -n 2 --dist=loadfile
 
 lint: .venv/ready  ## check style
 	$(BIN)/ruff check .
