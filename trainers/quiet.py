@@ -1,47 +1,23 @@
-"""Imports TensorFlow: without the notes its libraries write while they load, and so that
-memory is not given back to the system between two steps.
+"""Imports TensorFlow without the notes its libraries write while they load.
 
 TF_CPP_MIN_LOG_LEVEL does not reach them (tensorflow#100442). Warnings and errors stay, but
 for that of a missing GPU where there is none.
 """
 
 import contextlib
-import ctypes
 import glob
 import os
 import sys
 import tempfile
 
-# Of <malloc.h>.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
-
 
 def import_tensorflow():
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    keep_freed_memory()
     with filtered_stderr():
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # where it looks for a GPU
-
-
-def keep_freed_memory():
-    """Lets glibc's malloc reuse large blocks instead of unmapping them.
-
-    A step allocates the same logits and activations again and again; the system would
-    fill them with zeros at first touch each time, which takes up to a third of a step.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        largest = 2**31 - 1
-        for setting, value in (
-            (M_ARENA_MAX, 1),  # only the main arena's heap grows without bound
-            (M_MMAP_MAX, 0),
-            (M_TRIM_THRESHOLD, largest),
-            (M_TOP_PAD, 64 << 20),
-        ):
-            mallopt(setting, value)
 
 
 @contextlib.contextmanager

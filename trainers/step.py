@@ -5,13 +5,10 @@
 2. One all-reduce of the sums; the gradient is divided by the global weight, or by the rows.
 3. Clipping by global norm, once, after the reduction; then the optimizer.
 
-On a single replica all of it is one XLA program; on several, XLA compiles part 1. A CPU runs
-a small model's part 1 once a core, side by side, each on its share of the rows.
+On a single replica all of it is one XLA program; on several, XLA compiles part 1.
 """
 
 import contextlib
-import math
-import os
 
 import keras
 import numpy as np
@@ -19,8 +16,6 @@ import tensorflow as tf
 
 from trainers.errors import UserError
 from zoo.layers.dropout import step_seed
-
-MOST_WEIGHTS_OF_SHARES = 1 << 25  # of all shares' gradients together
 
 
 class TrainStep:
@@ -37,7 +32,6 @@ class TrainStep:
       ema_decay: of a moving average of the weights (Polyak and Juditsky 1992); 0 for none.
       seed: of dropout.
       xla: compile with XLA.
-      shares: how many programs work on a replica's rows side by side; None for what pays here.
       loss_per: "token" for gradients of the mean loss of a token, "row" of a row's summed loss.
 
     Attributes:
@@ -61,7 +55,6 @@ class TrainStep:
         seed=0,
         xla=True,
         loss_per="token",
-        shares=None,
     ):
         self.model = model
         self.optimizer = optimizer
@@ -73,7 +66,6 @@ class TrainStep:
         self.seed = seed
         self.loss_per = loss_per
         self.rows = rows
-        self.wanted_shares = shares
         self.check(rows)
         self.carried = CarriedState(model, rows // strategy.num_replicas_in_sync, strategy)
         averaged = model.trainable_variables if ema_decay else []
@@ -97,28 +89,10 @@ class TrainStep:
         """Makes the functions anew, with XLA or without."""
         self.xla = xla
         alone = self.strategy.num_replicas_in_sync == 1
-        self.shares = self.shares_that_pay() if xla and alone else 1
-        together = xla and alone and self.shares == 1
         self._sums = tf.function(self.sums_of_batch, jit_compile=xla)
-        # XLA cannot compile what replicas tell each other, and starts no programs itself.
-        self._step = tf.function(self.step_of_replica, jit_compile=together)
-        self._update = tf.function(self.update, jit_compile=xla) if self.shares > 1 else self.update
+        # XLA cannot compile what replicas tell each other.
+        self._step = tf.function(self.step_of_replica, jit_compile=xla and alone)
         self._loop = tf.function(self.loop)
-
-    def shares_that_pay(self):
-        """One for each core, if the rows allow, for a small Transformer on a CPU; otherwise 1.
-
-        An operation of a small model ends too soon for two cores to share it well. Large
-        models would add up too many gradients, and a recurrence would read its weights
-        once a share at every token.
-        """
-        if self.carried.variables or tf.config.list_physical_devices("GPU"):
-            return 1
-        if self.wanted_shares is not None:
-            return self.wanted_shares
-        shares = math.gcd(self.rows // self.accumulation, cores())
-        weights = sum(math.prod(v.shape) for v in self.model.trainable_variables)
-        return shares if shares * weights <= MOST_WEIGHTS_OF_SHARES else 1
 
     def run(self, iterator, count):
         """`count` steps.
@@ -136,16 +110,7 @@ class TrainStep:
         return results.stack()
 
     def step_of_replica(self, features):
-        if self.shares == 1:
-            return self._update([self._sums(features)])
-        features = divided(features, self.shares)
-        return self._update(
-            [self._sums(at(features, i), tf.constant(i)) for i in range(self.shares)]
-        )
-
-    def update(self, sums):
-        """One optimizer step from what `sums_of_batch` returned, once a share."""
-        sums = [tf.add_n(list(shares)) for shares in zip(*sums, strict=True)]
+        sums = self._sums(features)
         loss, weight, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", sums)
         total = tf.where(weight > 0, weight, 1.0) if self.loss_per == "token" else float(self.rows)
         norm = tf.linalg.global_norm(gradients) / total
@@ -157,11 +122,9 @@ class TrainStep:
         self.update_averages()
         return tf.stack([loss, weight, norm])
 
-    def sums_of_batch(self, features, share=None):
-        """[loss, weight, gradient of each variable] summed over a replica's rows, or a share."""
+    def sums_of_batch(self, features):
+        """[loss, weight, gradient of each variable] summed over a replica's rows."""
         seed = self.step_and_replica_seed()
-        if share is not None:
-            seed = tf.random.experimental.stateless_fold_in(seed, share)
         state = self.carried.read()
         if self.accumulation == 1:
             sums, state = self.sums_of_micro_batch(features, state, seed)
@@ -282,11 +245,6 @@ def copies_of_replicas(tensors, strategy):
             )
             for tensor in tensors
         ]
-
-
-def cores():
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def divided(nest, parts):

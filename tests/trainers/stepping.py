@@ -143,20 +143,19 @@ def masks(strategy="one_device", **settings):
 
 
 WAYS = {
-    "one device": {"xla": True, "shares": 1},
-    "2 shares": {"xla": True, "shares": 2},
+    "one device": {"xla": True},
     "2 micro-batches": {"accumulation": 2},
     "4 micro-batches": {"accumulation": 4},
     "2 replicas": {"strategy": "mirrored", "xla": True},
     "2 replicas, 2 micro-batches": {"strategy": "mirrored", "accumulation": 2},
     "2 replicas, 2 micro-batches, XLA": {"strategy": "mirrored", "accumulation": 2, "xla": True},
 }
-one_device, shares, two, four, replicas, both, both_by_xla = WAYS
+one_device, two, four, replicas, both, both_by_xla = WAYS
 RUNS = {
     ("lstm_lm", "adamw"): (one_device, two, four, replicas, both),
     ("decoder_lm", "muon"): (one_device, four, replicas, both),
     # Takes the longest to compile.
-    ("encoder_decoder", "adamw"): (one_device, shares, two, both_by_xla),
+    ("encoder_decoder", "adamw"): (one_device, two, both_by_xla),
 }
 
 
