@@ -1,15 +1,26 @@
-"""Speed of a train step against the same model in PyTorch, in turns, as a Markdown table.
+"""What the project promises in speed, measured beside its peers, as a Markdown table.
 
-python scripts/benchmark.py --only=gpt2 --repeats=5
+python scripts/benchmark.py --only=train_step,store --repeats=5
+python scripts/benchmark.py --only=shakespeare --shakespeare=/path/to/input.txt
 
-Ours and the peer run in processes of their own with two threads each, one while the other waits.
-Figures are medians of the repeats, with their least and greatest; the peer is eager PyTorch, in
-bfloat16 by autocast or as a whole, whichever is faster.
+Works, of which --only takes names or their beginnings:
+  train_step   a train step against the same model in eager PyTorch, in bfloat16 by autocast or
+               as a whole, whichever is faster; "train_step gpt2", "train_step lstm" for a part
+  store        batches from a store of 2e8 tokens
+  help         the command line's help
+  startup      the quickstart, from its start to its first trained step
+  shakespeare  a whole run until a validation loss, against nanoGPT's recipe in PyTorch
+
+Ours and the peer run in turns, in processes of their own with two threads each. Figures are
+medians of the repeats, with their least and greatest.
 """
 
+import importlib.metadata
+import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 
 from absl import app, flags
@@ -17,44 +28,140 @@ from absl import app, flags
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "benchmarks")
 sys.path.insert(0, HERE)
 
-from shapes import train_step_works  # noqa: E402 - found in the folder above
+import command_line  # noqa: E402 - found in the folder above
+from shapes import train_step_works  # noqa: E402
 from turns import alternate  # noqa: E402
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
-    "only", "", "Only the works whose name has this in it, as gpt2, lstm, bfloat16."
-)
+flags.DEFINE_list("only", ["train_step", "store", "help", "startup"], "Works to measure.")
 flags.DEFINE_integer("repeats", 5, "Turns of each side.", lower_bound=1)
-flags.DEFINE_float("seconds", 4.0, "Length of a turn.", lower_bound=0.1)
+flags.DEFINE_float("seconds", 4.0, "Length of a turn of train_step.", lower_bound=0.1)
 flags.DEFINE_string("peer_python", sys.executable, "A Python that has torch (extra `benchmark`).")
+flags.DEFINE_string("shakespeare", None, "Path of Tiny Shakespeare, input.txt.")
+flags.DEFINE_integer("shakespeare_steps", 400, "Steps of our run.", lower_bound=1)
+
+SHAKESPEARE_LOSS = 1.88
+PEERS = ("train_step", "shakespeare")
+
+
+def wanted(work):
+    return any(work.startswith(name) for name in FLAGS.only)
 
 
 def main(argv):
-    del argv
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    print("| train step | ours, tokens/s | PyTorch, tokens/s | ratio | to reach |")
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    works = [*MEASURED, *(f"train_step {work.name}" for work in train_step_works())]
+    for name in FLAGS.only:
+        if not any(work.startswith(name) for work in works):
+            raise app.UsageError(f"--only: {name!r} is none of {', '.join(MEASURED)}")
+    print(f"{machine()}\n")
+    print("| work | ours | peer | ratio | to reach |")
     print("|---|---|---|---|---|", flush=True)
+    for name, rows in MEASURED.items():
+        if any(work.startswith(name) and wanted(work) for work in works):
+            for cells in rows():
+                print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def train_step_rows():
     for work in train_step_works():
-        if FLAGS.only not in work.name:
-            continue
-        commands = [
-            [sys.executable, os.path.join(HERE, "train_step_ours.py"), work.name],
-            [FLAGS.peer_python, os.path.join(HERE, "train_step_torch.py"), work.name],
-        ]
-        ours, peer = alternate(commands, FLAGS.repeats, FLAGS.seconds)
-        ratio = statistics.median(ours) / statistics.median(peer)
-        cells = [work.name, shown(ours), shown(peer), f"{ratio:.2f}", f"{work.to_reach:.1f}"]
-        print(f"| {' | '.join(cells)} |", flush=True)
+        name = f"train_step {work.name}"
+        if wanted(name):
+            commands = [
+                [sys.executable, os.path.join(HERE, "train_step_ours.py"), work.name],
+                [FLAGS.peer_python, os.path.join(HERE, "train_step_torch.py"), work.name],
+            ]
+            ours, peer = alternate(commands, FLAGS.repeats, FLAGS.seconds)
+            ratio = f"{statistics.median(ours) / statistics.median(peer):.2f}"
+            yield name, tokens(ours), tokens(peer), ratio, f">= {work.to_reach:.1f} x"
 
 
-def shown(figures):
-    return f"{statistics.median(figures):,.0f} ({min(figures):,.0f} to {max(figures):,.0f})"
+def store_rows():
+    command = [sys.executable, os.path.join(HERE, "store.py")]
+    found = [json.loads(subprocess.check_output(command)) for _ in range(FLAGS.repeats)]
+    speed, first, growth = (
+        [each[name] for each in found]
+        for name in ("tokens_per_second", "first_batch_seconds", "memory_growth_bytes")
+    )
+    yield "store: reading", tokens(speed), "", "", ">= 10,000,000 tokens/s"
+    yield "store: first batch at step 1e6", command_line.median_of(first), "", "", "< 1 s"
+    yield "store: memory's growth while reading", f"{max(growth) / 1e6:.1f} MB", "", "", "none"
 
 
-def processor():
+def help_rows():
+    yield "help", command_line.median_of(command_line.help_seconds(FLAGS.repeats)), "", "", "<= 1 s"
+
+
+def startup_rows():
+    anew, again = command_line.startup_seconds(FLAGS.repeats)
+    yield "startup, data prepared", command_line.median_of(again), "", "", "<= 15 s"
+    yield "startup, tokenizer and store made too", f"{anew:.2f} s", "", "", ""
+
+
+def shakespeare_rows():
+    if not FLAGS.shakespeare:
+        raise app.UsageError("the work `shakespeare` needs --shakespeare=/path/to/input.txt")
+    path = os.path.abspath(FLAGS.shakespeare)
+    turns = [
+        (
+            command_line.shakespeare_seconds(path, SHAKESPEARE_LOSS, FLAGS.shakespeare_steps),
+            command_line.peer_shakespeare_seconds(FLAGS.peer_python, path),
+        )
+        for _ in range(FLAGS.repeats)
+    ]
+    ours, peers = zip(*turns, strict=True)
+    (our_seconds, our_losses), (peer_seconds, peer_losses) = (
+        zip(*side, strict=True) for side in (ours, peers)
+    )
+    ratio = statistics.median(peer_seconds) / statistics.median(our_seconds)
+    yield (
+        f"shakespeare until {SHAKESPEARE_LOSS} nats a character",
+        f"{command_line.median_of(our_seconds)}, loss {max(our_losses):.3f}",
+        f"{command_line.median_of(peer_seconds)}, loss {min(peer_losses):.3f}",
+        f"{ratio:.2f}",
+        "",
+    )
+
+
+MEASURED = {
+    "train_step": train_step_rows,
+    "store": store_rows,
+    "help": help_rows,
+    "startup": startup_rows,
+    "shakespeare": shakespeare_rows,
+}
+
+
+def tokens(figures):
+    middle, least, greatest = statistics.median(figures), min(figures), max(figures)
+    return f"{middle:,.0f} tokens/s ({least:,.0f} to {greatest:,.0f})"
+
+
+def machine():
+    """The processor and the versions; asks for torch where a work needs it."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    parts = [
+        f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores",
+        f"Python {platform.python_version()}",
+        *(f"{name} {importlib.metadata.version(name)}" for name in ("tensorflow", "keras")),
+    ]
+    if any(name.startswith(peer) for name in FLAGS.only for peer in PEERS):
+        asked = subprocess.run(
+            [FLAGS.peer_python, "-c", "import torch; print(torch.__version__)"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            check=False,
+        )
+        if asked.returncode:
+            raise app.UsageError(
+                f"{FLAGS.peer_python} has no torch, the peer of {' and '.join(PEERS)}: "
+                "pip install -e '.[benchmark]', or name another Python with --peer_python"
+            )
+        parts.append(f"torch {asked.stdout.strip()}")
+    return "; ".join(parts)
 
 
 if __name__ == "__main__":

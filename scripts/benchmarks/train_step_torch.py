@@ -13,15 +13,15 @@ from torch import nn
 
 
 class Block(nn.Module):
-    def __init__(self, width, num_heads):
+    def __init__(self, width, num_heads, bias):
         super().__init__()
         self.num_heads = num_heads
-        self.attention_norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.projection = nn.Linear(width, width)
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.up = nn.Linear(width, 4 * width)
-        self.down = nn.Linear(4 * width, width)
+        self.attention_norm = nn.LayerNorm(width, bias=bias)
+        self.qkv = nn.Linear(width, 3 * width, bias)
+        self.projection = nn.Linear(width, width, bias)
+        self.feed_forward_norm = nn.LayerNorm(width, bias=bias)
+        self.up = nn.Linear(width, 4 * width, bias)
+        self.down = nn.Linear(4 * width, width, bias)
 
     def forward(self, x):
         B, T, D = x.shape
@@ -38,14 +38,14 @@ class Block(nn.Module):
 class GPT2(nn.Module):
     """GPT-2 (Radford et al. 2019) with tied embeddings."""
 
-    def __init__(self, work):
+    def __init__(self, work, vocabulary_size, bias=True):
         super().__init__()
-        self.tokens = nn.Embedding(work.vocabulary_size, work.width)
+        self.tokens = nn.Embedding(vocabulary_size, work.width)
         self.positions = nn.Embedding(work.length, work.width)
         self.blocks = nn.ModuleList(
-            Block(work.width, work.num_heads) for _ in range(work.num_layers)
+            Block(work.width, work.num_heads, bias) for _ in range(work.num_layers)
         )
-        self.final_norm = nn.LayerNorm(work.width)
+        self.final_norm = nn.LayerNorm(work.width, bias=bias)
         for table in (self.tokens, self.positions):
             nn.init.normal_(table.weight, std=0.02)
 
@@ -59,15 +59,18 @@ class GPT2(nn.Module):
 class LSTM(nn.Module):
     """Zaremba et al. 2014; the state goes on from batch to batch."""
 
-    def __init__(self, work):
+    def __init__(self, work, vocabulary_size):
         super().__init__()
-        self.tokens = nn.Embedding(work.vocabulary_size, work.width)
+        self.tokens = nn.Embedding(vocabulary_size, work.width)
         self.lstm = nn.LSTM(work.width, work.width, work.num_layers)
-        self.head = nn.Linear(work.width, work.vocabulary_size)
+        self.head = nn.Linear(work.width, vocabulary_size)
 
     def forward(self, inputs, state):
         x, state = self.lstm(self.tokens(inputs.t()), state)
         return self.head(x), tuple(part.detach() for part in state)
+
+
+FAMILIES = {"gpt2": GPT2, "lstm": LSTM}
 
 
 class Stepper:
@@ -80,7 +83,7 @@ class Stepper:
     def __init__(self, work, way):
         torch.manual_seed(0)
         self.work, self.way = work, way
-        self.model = (GPT2 if work.family == "gpt2" else LSTM)(work)
+        self.model = FAMILIES[work.family](work, work.vocabulary_size)
         if way == "whole":
             self.model.bfloat16()
         parameters = list(self.model.parameters())
