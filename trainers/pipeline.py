@@ -3,6 +3,8 @@
 import os
 import random
 
+from trainers.quiet import filtered_stderr
+
 TASKS = {  # name -> (the layout an export must have, the key of an answer)
     "text-generation": ("language_modelling", "generated_text"),
     "text2text-generation": ("text_to_text", "generated_text"),
@@ -40,8 +42,9 @@ class Pipeline:
             raise ValueError(f"task {task!r} is none of {', '.join(map(repr, TASKS))}")
         folder = find_export(model)
 
-        import tensorflow as tf
-        import tensorflow_text  # noqa: F401, whose operations the tokenizers are made of
+        with filtered_stderr():
+            import tensorflow as tf
+            import tensorflow_text  # noqa: F401, whose operations the tokenizers are made of
 
         self.export = tf.saved_model.load(folder)
         layout = self.export.describe()["layout"].numpy().decode()
