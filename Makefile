@@ -21,9 +21,10 @@ quickstart: .venv/ready  ## train, export and try a small model on the Python st
 test: .venv/ready  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist=loadfile
 
-lint: .venv/ready  ## check style
+lint: .venv/ready  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

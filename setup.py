@@ -24,7 +24,7 @@ REQUIRES = [
 ]
 TEST = ["pytest>=8", "pytest-xdist>=3.6"]
 BENCHMARK = ["torch==2.13.0"]
-DEV = ["ruff>=0.17,<0.18", "pre-commit>=4"]
+DEV = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "pre-commit>=4"]
 
 setup(
     name="menagerie",

@@ -4,8 +4,8 @@ import math
 
 import tensorflow as tf
 
+from trainers.carried_state import CarriedState
 from trainers.data.pipeline import dataset
-from trainers.step import CarriedState
 
 
 class Evaluation:

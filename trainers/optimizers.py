@@ -5,6 +5,7 @@ The train step reduces and clips gradients itself, exactly; see step.py.
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 
 import gin
 import keras
@@ -78,11 +79,11 @@ class Muon(keras.optimizers.Optimizer):
         momentum: float = 0.95,
         newton_schulz_steps: int = 5,
         weight_decay: float | None = None,
-        adam_ratio: float = 0.15,
+        adam_ratio: float = 0.5,
         adam_beta_1: float = 0.8,
         adam_beta_2: float = 0.95,
         epsilon: float = 1e-10,
-        adam_exclude: list[str] = ("embedding",),
+        adam_exclude: Sequence[str] = ("embedding",),
         name: str = "muon",
     ):
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, name=name)

@@ -3,7 +3,7 @@
 import os
 import random
 
-from trainers.quiet import filtered_stderr
+from trainers.startup import filtered_stderr
 
 TASKS = {  # name -> (the layout an export must have, the key of an answer)
     "text-generation": ("language_modelling", "generated_text"),

@@ -10,7 +10,7 @@ import sys
 
 from absl import flags
 
-from trainers import config, quiet
+from trainers import config, startup
 from trainers.errors import UserError
 from trainers.settings import did_you_mean
 
@@ -72,7 +72,7 @@ def run(values):
     checked = config.check(values.gin_file, values.gin_param, model_dir)
     config.check_fits(model_dir, checked)
 
-    quiet.import_tensorflow()
+    startup.import_tensorflow()
     from trainers import registry
 
     registry.register()

@@ -10,10 +10,9 @@ On a single replica all of it is one XLA program; on several, XLA compiles part 
 
 import contextlib
 
-import keras
-import numpy as np
 import tensorflow as tf
 
+from trainers.carried_state import CarriedState, copies_of_replicas
 from trainers.errors import UserError
 from zoo.layers.dropout import step_seed
 
@@ -113,7 +112,7 @@ class TrainStep:
         sums = self._sums(features)
         loss, weight, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", sums)
         total = tf.where(weight > 0, weight, 1.0) if self.loss_per == "token" else float(self.rows)
-        norm = tf.linalg.global_norm(gradients) / total
+        norm = global_norm(gradients) / total
         scale = 1 / total
         if self.clip_norm:
             scale *= self.clip_norm / tf.maximum(norm, self.clip_norm)
@@ -193,58 +192,21 @@ class TrainStep:
             variable.assign(value)
 
 
-class CarriedState:
-    """What a recurrent model hands from step to step: variables, one copy a replica.
+def global_norm(tensors):
+    """Length of all entries as one vector, float32."""
+    return tf.sqrt(tf.add_n([sum_of_squares(tensor) for tensor in tensors]))
 
-    Each replica keeps the state of its own rows. `get` and `set` speak of all rows
-    of the global batch, in order, so that a checkpoint fits any number of replicas.
 
-    Args:
-      model: a LanguageModel.
-      rows: of a replica.
-      strategy: tf.distribute.Strategy.
+def sum_of_squares(x, lanes=16):
+    """As tf.reduce_sum(x * x), five times faster under XLA on a CPU.
+
+    Equal parts of `x` are added entry by entry first: XLA's CPU backend fuses and vectorises
+    that, which a reduction it does not.
     """
-
-    def __init__(self, model, rows, strategy):
-        self.strategy = strategy
-        self.template = model.initial_state(rows)
-        self.variables = copies_of_replicas(tf.nest.flatten(self.template), strategy)
-
-    def read(self):
-        return tf.nest.pack_sequence_as(self.template, [v.read_value() for v in self.variables])
-
-    def write(self, state):
-        for variable, value in zip(self.variables, tf.nest.flatten(state), strict=True):
-            variable.assign(value)
-
-    def reset(self):
-        """All zeros, as before the first token."""
-        self.set([np.zeros_like(array) for array in self.get()])
-
-    def get(self):
-        """numpy arrays [global rows, ...], one a variable."""
-        replicas = [self.strategy.experimental_local_results(v) for v in self.variables]
-        return [np.concatenate([part.numpy() for part in parts]) for parts in replicas]
-
-    def set(self, arrays):
-        for variable, array in zip(self.variables, arrays, strict=True):
-            parts = self.strategy.experimental_local_results(variable)
-            for part, rows in zip(parts, np.split(array, len(parts)), strict=True):
-                part.assign(rows)
-
-
-def copies_of_replicas(tensors, strategy):
-    """Variables that start as `tensors`, of which each replica reads and writes its own copy."""
-    with strategy.scope():
-        return [
-            tf.Variable(
-                tensor,
-                trainable=False,
-                synchronization=tf.VariableSynchronization.ON_READ,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-            for tensor in tensors
-        ]
+    parts = [x]
+    if x.shape.num_elements() % lanes == 0:
+        parts = tf.unstack(tf.reshape(x, (lanes, -1)))
+    return tf.reduce_sum(tf.add_n([tf.square(part) for part in parts]))
 
 
 def divided(nest, parts):
@@ -258,14 +220,3 @@ def divided(nest, parts):
 
 def at(nest, i):
     return tf.nest.map_structure(lambda x: x[i], nest)
-
-
-def use_xla(choice):
-    """Whether to compile: `choice`, or for "auto" whether it pays here.
-
-    In bfloat16 XLA's CPU backend loses the gain of the oneDNN kernels.
-    """
-    if choice != "auto":
-        return choice
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return on_gpu or keras.config.dtype_policy().compute_dtype == "float32"

@@ -17,9 +17,10 @@ from trainers.errors import UserError
 from trainers.export import export, text_settings
 from trainers.losses import CrossEntropy
 from trainers.model_dir import ModelDir
-from trainers.step import TrainStep, use_xla
+from trainers.step import TrainStep
 from trainers.text_model import TextModel
 from trainers.throughput import Throughput
+from trainers.xla import use_xla
 
 
 @gin.configurable(denylist=["experiment", "model_dir"])

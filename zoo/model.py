@@ -21,7 +21,7 @@ class LanguageModel(keras.Model):
     """
 
     reads_source = False
-    context_length = None  # the longest row the model can tell positions in; None for any
+    context_length: int | None = None  # the longest row that has positions; None for any
 
     def __new__(cls, *args, **kwargs):
         # Keras keeps the arguments of a layer for `get_config`, but not those of a model.

@@ -41,9 +41,9 @@ def resident_bytes(kind="RssAnon"):
 
 
 def measure(folder, batch_size, length):
-    from trainers import quiet
+    from trainers import startup
 
-    quiet.import_tensorflow()
+    startup.import_tensorflow()
     from trainers.data import batches, pipeline
     from trainers.data.store import open_store
 

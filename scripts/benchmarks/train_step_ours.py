@@ -14,14 +14,15 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 
 def make_step(work, xla="auto"):
     """() -> None, one step of `work`."""
-    from trainers import quiet
+    from trainers import startup
 
-    quiet.import_tensorflow()
+    startup.import_tensorflow()
     import keras
     import numpy as np
     import tensorflow as tf
 
     from trainers import losses, optimizers, step
+    from trainers.xla import use_xla
     from zoo import LSTMLM, DecoderLM
 
     tf.config.threading.set_intra_op_parallelism_threads(turns.THREADS)
@@ -53,7 +54,7 @@ def make_step(work, xla="auto"):
         tf.distribute.get_strategy(),
         work.batch_size,
         clip_norm=1.0,
-        xla=step.use_xla({"on": True, "off": False}.get(xla, xla)),
+        xla=use_xla({"on": True, "off": False}.get(xla, xla)),
     )
     generator = np.random.default_rng(0)
     shape = (work.batch_size, work.length)

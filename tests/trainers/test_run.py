@@ -32,7 +32,7 @@ def calls(tmp_path, monkeypatch):
         module = types.SimpleNamespace(**members)
         monkeypatch.setitem(sys.modules, f"trainers.{name}", module)
         monkeypatch.setattr(trainers, name, module, raising=False)
-    monkeypatch.setattr(run.quiet, "import_tensorflow", lambda: None)
+    monkeypatch.setattr(run.startup, "import_tensorflow", lambda: None)
     monkeypatch.setattr(run.config, "load", lambda checked: None)
     (tmp_path / "x.gin").write_text("DecoderLM.width = 16")
     monkeypatch.chdir(tmp_path)
@@ -114,17 +114,6 @@ def test_help_is_instant_and_begins_with_examples():
     output = subprocess.check_output([sys.executable, "-c", script], text=True)
     assert "python -m trainers.run --gin_file=" in output.splitlines()[2]
     assert output.index("--data_dir") < output.index("--gin_file:") < output.index("absl.flags")
-
-
-def test_tensorflow_loads_without_chatter():
-    script = (
-        "import sys; from trainers import quiet\n"
-        "quiet.import_tensorflow(); print('x', file=sys.stderr)"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert process.stderr == "x\n"
 
 
 def test_pipeline_comes_from_trainers_without_tensorflow():

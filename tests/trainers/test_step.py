@@ -14,7 +14,7 @@ from tests.trainers.stepping import (
     two_cpus,
 )
 from trainers.errors import UserError
-from trainers.step import use_xla
+from trainers.step import global_norm
 
 OTHER_WAYS = [
     (family, way) for (family, _), (_, *ways) in RUNS.items() for way in ways
@@ -226,8 +226,6 @@ def test_a_step_compiled_anew_goes_on_where_it_was():
 @pytest.fixture
 def bfloat16():
     keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("family, by_xla", [("lstm_lm", [False, True]), ("decoder_lm", [False])])
@@ -254,11 +252,8 @@ def trained_in_float32(family):
 
 def test_float16_is_refused_in_one_line():
     keras.config.set_dtype_policy("mixed_float16")
-    try:
-        with pytest.raises(UserError, match=r"^PRECISION: .* choose 'mixed_bfloat16'$"):
-            make("lstm_lm")
-    finally:
-        keras.config.set_dtype_policy("float32")
+    with pytest.raises(UserError, match=r"^PRECISION: .* choose 'mixed_bfloat16'$"):
+        make("lstm_lm")
 
 
 def test_rows_that_micro_batches_cannot_share_are_refused_in_one_line():
@@ -266,9 +261,10 @@ def test_rows_that_micro_batches_cannot_share_are_refused_in_one_line():
         make("bigram", accumulation=3)
 
 
-def test_auto_compiles_in_float32_and_on_a_cpu_not_in_bfloat16(bfloat16):
-    if not tf.config.list_physical_devices("GPU"):
-        assert not use_xla("auto")
-    assert use_xla(True) and not use_xla(False)
-    keras.config.set_dtype_policy("float32")
-    assert use_xla("auto")
+def test_the_norm_is_that_of_all_entries_whether_they_fold_or_not():
+    # Truth: numpy in float64.
+    generator = np.random.default_rng(0)
+    arrays = [generator.normal(size=shape) for shape in [(32, 50), (7,), (3, 5), ()]]
+    expected = np.linalg.norm(np.concatenate([array.ravel() for array in arrays]))
+    found = global_norm([tf.constant(array, "float32") for array in arrays])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -1,5 +1,7 @@
 """What the model writes while it learns, in the terminal and in TensorBoard."""
 
+from collections.abc import Sequence
+
 import gin
 import keras
 import tensorflow as tf
@@ -17,7 +19,7 @@ class Samples(keras.callbacks.Callback):
 
     def __init__(
         self,
-        prompts: list[str] = ("",),
+        prompts: Sequence[str] = ("",),
         max_new_tokens: int = 60,
         temperature: float = 0.7,
         top_k: int = 50,

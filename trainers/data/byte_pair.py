@@ -47,6 +47,7 @@ class BytePairTokenizer(Tokenizer):
     """
 
     kind = "bpe"
+    learns_subwords = True
 
     def __init__(self, merges):
         from tokenizers import Tokenizer as Backend

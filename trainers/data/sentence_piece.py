@@ -8,6 +8,7 @@ import numpy as np
 
 from trainers.data.tokenizer_base import EOS, UNKNOWN, Tokenizer
 from trainers.errors import UserError
+from trainers.startup import filtered_stderr
 
 # SentencePiece writes spaces as this character, so that in a text it must go in as bytes.
 SPACE_MARK = "\u2581"
@@ -20,6 +21,8 @@ class SentencePieceTokenizer(Tokenizer):
     Args:
       model: the serialized model.
     """
+
+    learns_subwords = True
 
     def __init__(self, model):
         import sentencepiece
@@ -98,7 +101,8 @@ class SentencePieceTokenizer(Tokenizer):
         class SentencePieceInGraph(tf.Module):
             def __init__(self):
                 super().__init__()
-                self.pieces = tensorflow_text.SentencepieceTokenizer(model, out_type=tf.int32)
+                with filtered_stderr():
+                    self.pieces = tensorflow_text.SentencepieceTokenizer(model, out_type=tf.int32)
 
             def tokenize(self, texts):
                 parts = tf.strings.split(texts, sep=SPACE_MARK)

@@ -21,6 +21,10 @@ class BytesTokenizer(Tokenizer):
     kind = "bytes"
     vocabulary_size = 257
 
+    @classmethod
+    def train(cls, texts, vocabulary_size=None):
+        return cls()
+
     def encode(self, text):
         return np.frombuffer(text.encode(), np.uint8).astype(np.int32) + 1
 
@@ -65,7 +69,7 @@ class CharactersTokenizer(Tokenizer):
         self.vocabulary_size = len(self.characters) + 2
 
     @classmethod
-    def train(cls, texts):
+    def train(cls, texts, vocabulary_size=None):
         characters = set()
         for text in texts:
             characters.update(text)

@@ -120,6 +120,9 @@ class Files:
     def splits(self):
         return tuple(self.files)
 
+    def read(self, paths) -> Iterator[Record]:
+        raise NotImplementedError
+
     def options(self):
         """What changes the records, beside the files."""
         return ()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -22,10 +22,21 @@ class Tokenizer:
     Attributes:
       kind: as in `tokenizers.train_tokenizer`.
       vocabulary_size: number of ids.
+      learns_subwords: whether `train` needs a vocabulary size.
     """
 
     kind: str
     vocabulary_size: int
+    learns_subwords = False
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocabulary_size: int | None = None) -> "Tokenizer":
+        """A tokenizer for texts like these.
+
+        Raises:
+          UserError: the texts have not as many words or subwords as that.
+        """
+        raise NotImplementedError
 
     def encode(self, text: str) -> np.ndarray:
         """int32 [T], the ids of a text, without `<eos>`."""

@@ -22,7 +22,7 @@ from trainers.data.simple_tokenizers import BytesTokenizer, CharactersTokenizer,
 from trainers.data.tokenizer_base import META, Tokenizer
 from trainers.errors import UserError
 
-KINDS = {
+KINDS: dict[str, type[Tokenizer]] = {
     tokenizer.kind: tokenizer
     for tokenizer in (
         BytesTokenizer,
@@ -60,15 +60,11 @@ def train_tokenizer(
         raise UserError(
             f"TOKENIZER = {kind!r}: neither a folder with a {META} nor one of {', '.join(KINDS)}"
         )
-    if kind == "bytes":
-        return BytesTokenizer()
-    if kind == "characters":
-        return CharactersTokenizer.train(texts)
-    if kind == "words":
-        return WordsTokenizer.train(texts, vocabulary_size)
-    if not vocabulary_size:
-        raise UserError(f"TOKENIZER = {kind!r} needs a VOCABULARY_SIZE")
-    return KINDS[kind].train(first(texts, max_characters), vocabulary_size)
+    if KINDS[kind].learns_subwords:
+        if not vocabulary_size:
+            raise UserError(f"TOKENIZER = {kind!r} needs a VOCABULARY_SIZE")
+        texts = first(texts, max_characters)
+    return KINDS[kind].train(texts, vocabulary_size)
 
 
 def load(folder: str) -> Tokenizer:
