@@ -38,7 +38,7 @@ flags.DEFINE_integer("repeats", 5, "Turns of each side.", lower_bound=1)
 flags.DEFINE_float("seconds", 4.0, "Length of a turn of train_step.", lower_bound=0.1)
 flags.DEFINE_string("peer_python", sys.executable, "A Python that has torch (extra `benchmark`).")
 flags.DEFINE_string("shakespeare", None, "Path of Tiny Shakespeare, input.txt.")
-flags.DEFINE_integer("shakespeare_steps", 400, "Steps of our run.", lower_bound=1)
+flags.DEFINE_integer("shakespeare_steps", 300, "Steps of our run.", lower_bound=1)
 
 SHAKESPEARE_LOSS = 1.88
 PEERS = ("train_step", "shakespeare")

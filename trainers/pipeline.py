@@ -46,7 +46,7 @@ class Pipeline:
             import tensorflow as tf
             import tensorflow_text  # noqa: F401, whose operations the tokenizers are made of
 
-        self.export = tf.saved_model.load(folder)
+            self.export = tf.saved_model.load(folder)
         layout = self.export.describe()["layout"].numpy().decode()
         if task is None:
             task = next(name for name, (its_layout, _) in TASKS.items() if its_layout == layout)

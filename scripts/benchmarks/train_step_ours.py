@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 
 
 def make_step(work, xla="auto"):
-    """() -> None, one step of `work`."""
+    """A function of how many steps of `work` to run."""
     from trainers import startup
 
     startup.import_tensorflow()
@@ -68,12 +68,15 @@ def make_step(work, xla="auto"):
         + np.full(shape, int(work.family == "lstm"), np.int32),
     }
     iterator = iter(tf.data.Dataset.from_tensors(features).repeat())
-    return lambda: train_step.run(iterator, 1)
+    return lambda count: train_step.run(iterator, count)
 
 
 def main():
     work = named(sys.argv[1])
-    turns.serve(make_step(work, *sys.argv[2:]), work.tokens)
+    steps = make_step(work, *sys.argv[2:])
+    # The trainer runs all steps between two reports as one call: half a second of them here.
+    count = max(1, round(0.5 / turns.seconds_of_a_step(lambda: steps(1))))
+    turns.serve(lambda: steps(count), count * work.tokens)
 
 
 if __name__ == "__main__":
