@@ -1,11 +1,11 @@
-"""What a recurrent model hands from step to step, kept a replica."""
+"""State that outlives a step, in variables of which each replica has its own copy."""
 
 import numpy as np
 import tensorflow as tf
 
 
 class CarriedState:
-    """What a recurrent model hands from step to step: variables, one copy a replica.
+    """What a recurrent model hands from step to step.
 
     Each replica keeps the state of its own rows. `get` and `set` speak of all rows
     of the global batch, in order, so that a checkpoint fits any number of replicas.

@@ -12,7 +12,7 @@ from shapes import named
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 
 
-def make_step(work, xla="auto"):
+def make_steps(work, xla="auto"):
     """A function of how many steps of `work` to run."""
     from trainers import startup
 
@@ -73,7 +73,7 @@ def make_step(work, xla="auto"):
 
 def main():
     work = named(sys.argv[1])
-    steps = make_step(work, *sys.argv[2:])
+    steps = make_steps(work, *sys.argv[2:])
     # The trainer runs all steps between two reports as one call: half a second of them here.
     count = max(1, round(0.5 / turns.seconds_of_a_step(lambda: steps(1))))
     turns.serve(lambda: steps(count), count * work.tokens)
