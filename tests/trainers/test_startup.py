@@ -1,5 +1,8 @@
+import os
 import subprocess
 import sys
+
+from trainers.startup import filtered_stderr
 
 
 def run(script):
@@ -12,6 +15,12 @@ def run(script):
 def test_tensorflow_loads_without_chatter():
     process = run("import sys; print('x', file=sys.stderr)")
     assert process.stderr == "x\n"
+
+
+def test_notes_are_held_back_and_warnings_are_not(capfd):
+    with filtered_stderr():
+        os.write(2, b"I0000 00:00 a note\nnormalizer.cc(51) LOG(INFO) another\nW0000 a warning\n")
+    assert capfd.readouterr().err == "W0000 a warning\n"
 
 
 def test_freed_memory_is_used_again_without_asking_the_system():
