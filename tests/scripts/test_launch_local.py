@@ -130,8 +130,8 @@ def test_one_workers_death_ends_the_others_and_shows_why(tmp_path, capfd, death,
     (tmp_path / "worker_1.log").write_text("of an earlier run\n")
     text = START + f"print('says', index)\nif index == 1: {death}\ntime.sleep(60)"
     began = time.monotonic()
-    assert launch_local.launch(program(text), 3, str(tmp_path)) == status
-    assert time.monotonic() - began < 8
+    assert launch_local.launch(program(text), 3, str(tmp_path), grace_seconds=40) == status
+    assert time.monotonic() - began < 20
     error = capfd.readouterr().err
     assert f"worker 1 ended with status {status}" in error
     assert "  says 1\n" in error
@@ -154,13 +154,13 @@ def test_what_a_worker_started_ends_with_it(tmp_path):
         "import subprocess\nprint(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
     )
     assert launch_local.launch(program(text), 2, str(tmp_path)) == 0
-    assert not any(alive(log(tmp_path, index).strip()) for index in range(2))
+    wait_until(lambda: not any(alive(log(tmp_path, index).strip()) for index in range(2)))
 
 
 def test_ctrl_c_stops_all(launched):
     process = launched(STOPS + "time.sleep(60)")
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=10)
+    _, error = process.communicate(timeout=30)
     assert process.returncode == 75, error
 
 
@@ -170,7 +170,7 @@ def test_a_stop_waits_for_the_slower_workers(launched, tmp_path):
     )
     process = launched(slowly + "time.sleep(60)")
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=10)
+    _, error = process.communicate(timeout=30)
     assert process.returncode == 75, error
     assert "saved" in log(tmp_path, 1)
 
@@ -178,7 +178,7 @@ def test_a_stop_waits_for_the_slower_workers(launched, tmp_path):
 def test_sigterm_is_passed_on(launched):
     process = launched(STOPS.replace("SIGINT", "SIGTERM") + "time.sleep(60)")
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
     assert process.returncode == 75
 
 
@@ -189,7 +189,7 @@ def test_a_second_ctrl_c_kills_all(launched, tmp_path):
     time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
     assert process.returncode == 130
     assert not any(alive(log(tmp_path, index).split()[1]) for index in range(2))
 
