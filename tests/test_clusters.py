@@ -55,32 +55,40 @@ def test_a_job_queues_again_when_its_run_has_stopped(submitted, status, requeued
     assert ("scontrol" in lines) == requeued
 
 
-def slurm_cluster(monkeypatch, rank, nodes, tasks_per_node, tasks):
-    """(hosts, task) by TensorFlow's resolver, in the environment that srun gave a worker."""
-    import tensorflow as tf
+def slurm_cluster(monkeypatch, rank, nodes, tasks_per_node):
+    """(hosts, task) in the environment that srun gives a worker."""
+    from trainers import clusters
 
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
     monkeypatch.setenv("SLURM_PROCID", str(rank))
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", str(tasks))
     monkeypatch.setenv("SLURM_STEP_NODELIST", nodes)
     monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", tasks_per_node)
-    # Given, or the resolver asks nvidia-smi, and divides by none where there are no GPUs.
-    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        gpus_per_node=tasks, gpus_per_task=1, auto_set_gpu=False
-    )
-    hosts = resolver.cluster_spec().as_dict()["worker"]
-    return hosts, resolver.get_task_info()
+    resolver = clusters.make_resolver("slurm")
+    return resolver.cluster_spec().as_dict()["worker"], (resolver.task_type, resolver.task_id)
 
 
-def test_slurm_workers_find_their_hosts(monkeypatch):
-    hosts, task = slurm_cluster(monkeypatch, 1, "node[1-2]", "1(x2)", 2)
-    assert hosts == ["node1:8888", "node2:8888"]
+def test_slurm_workers_find_their_hosts_in_slurms_order(monkeypatch):
+    hosts, task = slurm_cluster(monkeypatch, 1, "node[9-10]", "1(x2)")
+    assert hosts == ["node9:20017", "node10:20017"]
     assert task == ("worker", 1)
 
 
 def test_slurm_workers_of_a_node_have_ports_of_their_own(monkeypatch):
-    hosts, task = slurm_cluster(monkeypatch, 3, "a[08-09],b1", "2,1(x2)", 4)
-    assert hosts == ["a08:8888", "a08:8889", "a09:8888", "b1:8888"]
+    hosts, task = slurm_cluster(monkeypatch, 3, "a[08-09],b1", "2,1(x2)")
+    assert hosts == ["a08:20017", "a08:20018", "a09:20017", "b1:20017"]
     assert task == ("worker", 3)
+
+
+def test_tensorflows_own_slurm_resolver_still_sorts_hosts_as_text(monkeypatch):
+    # The day this fails, clusters.slurm can give way to it.
+    import tensorflow as tf
+
+    slurm_cluster(monkeypatch, 0, "node[9-10]", "1(x2)")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        gpus_per_node=2, gpus_per_task=1, auto_set_gpu=False
+    )
+    assert resolver.cluster_spec().as_dict()["worker"] == ["node10:8888", "node9:8888"]
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +125,48 @@ def test_kubernetes_workers_get_names_that_resolve(manifest, pod, environment):
     assert service["spec"]["publishNotReadyAddresses"] is True
     selector = {"batch.kubernetes.io/job-name": job["metadata"]["name"]}
     assert service["spec"]["selector"] == selector
+
+
+def test_kubernetes_workers_find_each_other(monkeypatch, environment):
+    from trainers import clusters
+
+    for name, value in (environment | {"JOB_COMPLETION_INDEX": "1"}).items():
+        monkeypatch.setenv(name, value)
+    resolver = clusters.make_resolver("kubernetes")
+    assert resolver.cluster_spec().as_dict() == {
+        "worker": [f"menagerie-{i}.menagerie-workers:8888" for i in range(2)]
+    }
+    assert (resolver.task_type, resolver.task_id) == ("worker", 1)
+
+
+@pytest.mark.parametrize("name, missing", [("tf_config", "TF_CONFIG"), ("slurm", "SLURM_PROCID")])
+def test_a_worker_that_is_told_of_no_cluster_says_what_is_missing(monkeypatch, name, missing):
+    from trainers import clusters
+    from trainers.errors import UserError
+
+    monkeypatch.delenv(missing, raising=False)
+    with pytest.raises(UserError, match=f"CLUSTER = '{name}': {missing} is not set; "):
+        clusters.make_resolver(name)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "worker 1",
+        "{}",
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_a_tf_config_that_describes_no_workers_is_refused_in_one_line(monkeypatch, config):
+    from trainers import clusters
+    from trainers.errors import UserError
+
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(UserError, match="^TF_CONFIG: ") as error:
+        clusters.make_resolver("tf_config")
+    assert "\n" not in str(error.value)
 
 
 def test_kubernetes_workers_are_as_many_as_they_believe(manifest, environment):

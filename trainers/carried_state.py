@@ -18,8 +18,11 @@ class CarriedState:
 
     def __init__(self, model, rows, strategy):
         self.strategy = strategy
+        self.rows = rows
         self.template = model.initial_state(rows)
         self.variables = copies_of_replicas(tf.nest.flatten(self.template), strategy)
+        self._assign_rows = tf.function(self.assign_rows)
+        self._gather = tf.function(self.gather)
 
     def read(self):
         return tf.nest.pack_sequence_as(self.template, [v.read_value() for v in self.variables])
@@ -30,18 +33,27 @@ class CarriedState:
 
     def reset(self):
         """All zeros, as before the first token."""
-        self.set([np.zeros_like(array) for array in self.get()])
+        rows = self.rows * self.strategy.num_replicas_in_sync
+        self.set([np.zeros((rows, *v.shape[1:]), v.dtype.as_numpy_dtype) for v in self.variables])
 
     def get(self):
-        """numpy arrays [global rows, ...], one a variable."""
-        replicas = [self.strategy.experimental_local_results(v) for v in self.variables]
-        return [np.concatenate([part.numpy() for part in parts]) for parts in replicas]
+        """numpy arrays [global rows, ...], one a variable; every worker must ask."""
+        return [rows.numpy() for rows in self._gather()]
+
+    def gather(self):
+        values = self.strategy.run(lambda: [v.read_value() for v in self.variables])
+        return [self.strategy.gather(value, axis=0) for value in values]
 
     def set(self, arrays):
-        for variable, array in zip(self.variables, arrays, strict=True):
-            parts = self.strategy.experimental_local_results(variable)
-            for part, rows in zip(parts, np.split(array, len(parts)), strict=True):
-                part.assign(rows)
+        self._assign_rows([tf.constant(array) for array in arrays])
+
+    def assign_rows(self, arrays):
+        def assign():
+            first = self.rows * tf.distribute.get_replica_context().replica_id_in_sync_group
+            for variable, array in zip(self.variables, arrays, strict=True):
+                variable.assign(array[first : first + self.rows])
+
+        self.strategy.run(assign)
 
 
 def copies_of_replicas(tensors, strategy):

@@ -8,11 +8,11 @@ import gin
 import keras
 import tensorflow as tf
 
+from trainers import strategies
 from trainers.checkpoints import Checkpoints, restore_weights
 from trainers.data import store, tokenizers
 from trainers.data.batches import windows
 from trainers.errors import UserError
-from trainers.strategies import make_strategy
 
 
 @gin.configurable
@@ -31,8 +31,7 @@ class Experiment:
       tokenizer: kind, or the folder of a saved one; see data/tokenizers.py.
       vocabulary_size: ids of a tokenizer that is learned.
       seed: of initialisation, data order and dropout.
-      strategy: "one_device" or "mirrored".
-      cpu_replicas: logical devices that the CPU is split into.
+      strategy, cpu_replicas, cluster, communication, tpu: see `strategies.make_strategy`.
       precision: Keras' dtype policy.
       checkpoint: which one evaluation and export take, the "newest" or the "best".
       max_length: the most tokens of prompt and answer together in an export; None for the
@@ -50,9 +49,12 @@ class Experiment:
     tokenizer: str = "bytes"
     vocabulary_size: int | None = None
     seed: int = 0
-    strategy: Literal["one_device", "mirrored"] = "one_device"
+    strategy: Literal["one_device", "mirrored", "multi_worker", "tpu"] = "one_device"
     cpu_replicas: int = 1
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    cluster: Literal["tf_config", "slurm", "kubernetes"] = "tf_config"
+    communication: Literal["auto", "ring", "nccl", "hierarchical"] = "auto"
+    tpu: str = "local"
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     checkpoint: Literal["newest", "best"] = "newest"
     max_length: int | None = None
     data_dir: str | None = None
@@ -70,19 +72,21 @@ class Experiment:
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name.upper()} = {getattr(self, name)}: must be at least 1")
         self.task.check()
-        strategy = make_strategy(self.strategy, self.cpu_replicas)
+        strategy = strategies.make_strategy(
+            self.strategy, self.cpu_replicas, self.cluster, self.communication, self.tpu
+        )
         keras.config.set_dtype_policy(self.precision)
         return strategy
 
     def make(self, directory, strategy, anew):
         """(model, tokenizer) to train; `anew`: the tokenizer is learned, even where one is kept."""
-        if anew:
-            tokenizer = tokenizers.train_tokenizer(
+        if anew and strategies.is_chief(strategy):
+            learned = tokenizers.train_tokenizer(
                 self.tokenizer, self.task.texts("train"), vocabulary_size=self.vocabulary_size
             )
-            tokenizer.save(directory.tokenizer)
-        else:
-            tokenizer = tokenizers.load(directory.tokenizer)
+            learned.save(directory.tokenizer)
+        strategies.wait_for_all(strategy)
+        tokenizer = tokenizers.load(directory.tokenizer)
         with strategy.scope():
             return self.make_model(tokenizer), tokenizer
 

@@ -19,7 +19,7 @@ INSTEAD = {
     "global_clipnorm": "set train.clip_norm",
     "gradient_accumulation_steps": "set ACCUMULATION",
     "use_ema": "set train.ema_decay",
-    "loss_scale_factor": 'choose PRECISION "mixed_bfloat16", which needs none',
+    "loss_scale_factor": 'choose PRECISION "mixed_float16", which has its own',
 }
 
 
@@ -37,7 +37,7 @@ def prepare(optimizer, variables, weight_decay_exclude):
     """
     kind = type(optimizer).__name__
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        raise UserError(f"{kind}: losses are not scaled here; name the optimizer inside it")
+        raise UserError(f"{kind}: PRECISION scales losses; name the optimizer inside it")
     for setting, instead in INSTEAD.items():
         if getattr(optimizer, setting, None):
             raise UserError(f"{kind}.{setting}: leave it out and {instead}")

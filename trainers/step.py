@@ -1,11 +1,12 @@
 """The one train step: exact under every strategy, with accumulation, compiled by XLA.
 
-1. In each replica, an inner function sums token losses, weights and the gradient of the
+1. In each replica, `sums_of_batch` sums token losses, weights and the gradient of the
    summed loss; micro-batches add to these sums.
-2. One all-reduce of the sums; the gradient is divided by the global weight, or by the rows.
-3. Clipping by global norm, once, after the reduction; then the optimizer.
+2. One all-reduce of the sums.
+3. `update`: the gradient is divided by the global weight, or by the rows; clipped by global
+   norm, once, after the reduction; then the optimizer.
 
-On a single replica all of it is one XLA program; on several, XLA compiles part 1.
+XLA compiles part 1, and on a single replica part 3.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from trainers.carried_state import CarriedState, copies_of_replicas
 from trainers.errors import UserError
+from trainers.loss_scale import make_loss_scale
 from zoo.layers.dropout import step_seed
 
 
@@ -30,15 +32,17 @@ class TrainStep:
       clip_norm: largest global gradient norm; 0 for no clipping.
       ema_decay: of a moving average of the weights (Polyak and Juditsky 1992); 0 for none.
       seed: of dropout.
-      xla: compile with XLA.
+      xla: compile the model with XLA.
+      xla_update: compile the optimizer with XLA; None for as `xla` says.
       loss_per: "token" for gradients of the mean loss of a token, "row" of a row's summed loss.
 
     Attributes:
       carried: CarriedState, what a recurrent model hands from step to step.
+      loss_scale: see loss_scale.py.
       averages: the moving averages, in the order of the model's trainable variables, or [].
 
     Raises:
-      UserError: the rows cannot be divided, or the model computes in float16.
+      UserError: the rows cannot be divided.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class TrainStep:
         ema_decay=0.0,
         seed=0,
         xla=True,
+        xla_update=None,
         loss_per="token",
     ):
         self.model = model
@@ -69,7 +74,8 @@ class TrainStep:
         self.carried = CarriedState(model, rows // strategy.num_replicas_in_sync, strategy)
         averaged = model.trainable_variables if ema_decay else []
         self.averages = copies_of_replicas([v.value for v in averaged], strategy)
-        self.compile(xla)
+        self.loss_scale = make_loss_scale(model.compute_dtype)
+        self.compile(xla, xla_update)
 
     def check(self, rows):
         replicas = self.strategy.num_replicas_in_sync
@@ -78,19 +84,15 @@ class TrainStep:
                 f"BATCH_SIZE = {rows}: must be a multiple of replicas times ACCUMULATION, "
                 f"{replicas} x {self.accumulation}"
             )
-        if self.model.compute_dtype == "float16":
-            raise UserError(
-                "PRECISION: gradients underflow in mixed_float16, for there is no loss scaling "
-                "here; choose 'mixed_bfloat16'"
-            )
 
-    def compile(self, xla):
+    def compile(self, xla, xla_update=None):
         """Makes the functions anew, with XLA or without."""
         self.xla = xla
         alone = self.strategy.num_replicas_in_sync == 1
+        xla_update = xla if xla_update is None else xla_update
         self._sums = tf.function(self.sums_of_batch, jit_compile=xla)
         # XLA cannot compile what replicas tell each other.
-        self._step = tf.function(self.step_of_replica, jit_compile=xla and alone)
+        self._update = tf.function(self.update, jit_compile=xla_update and alone)
         self._loop = tf.function(self.loop)
 
     def run(self, iterator, count):
@@ -104,35 +106,57 @@ class TrainStep:
     def loop(self, iterator, count):
         results = tf.TensorArray("float32", count, element_shape=(3,))
         for i in tf.range(count):
-            result = self.strategy.run(self._step, args=(next(iterator),))
-            results = results.write(i, self.strategy.experimental_local_results(result)[0])
+            results = results.write(i, self.step(next(iterator)))
         return results.stack()
 
-    def step_of_replica(self, features):
-        sums = self._sums(features)
-        loss, weight, *gradients = tf.distribute.get_replica_context().all_reduce("SUM", sums)
+    def step(self, features):
+        """One step in all replicas; see `run` for what it returns."""
+        scale = self.loss_scale.read()
+        sums = self.strategy.run(self.reduced_sums, args=(features, scale))
+
+        def update():
+            return self.first(self.strategy.run(self._update, args=(sums, scale)))
+
+        def skip():
+            self.optimizer.iterations.assign_add(1)
+            loss, weight, *_ = (self.first(each) for each in sums)
+            return tf.stack([loss, weight, float("inf")])
+
+        return self.loss_scale.guard([self.first(each) for each in sums], update, skip)
+
+    def first(self, value):
+        """Of what is the same in all replicas, that of the first one here."""
+        return self.strategy.experimental_local_results(value)[0]
+
+    def reduced_sums(self, features, scale):
+        sums = self._sums(features, scale)
+        return tf.distribute.get_replica_context().all_reduce("SUM", sums)
+
+    def update(self, sums, scale):
+        """Clips the mean gradient and hands it to the optimizer."""
+        loss, weight, *gradients = sums
         total = tf.where(weight > 0, weight, 1.0) if self.loss_per == "token" else float(self.rows)
-        norm = global_norm(gradients) / total
-        scale = 1 / total
+        norm = global_norm(gradients) / (total * scale)
+        factor = 1 / (total * scale)
         if self.clip_norm:
-            scale *= self.clip_norm / tf.maximum(norm, self.clip_norm)
-        gradients = [gradient * scale for gradient in gradients]
+            factor *= self.clip_norm / tf.maximum(norm, self.clip_norm)
+        gradients = [gradient * factor for gradient in gradients]
         self.optimizer.apply(gradients, self.model.trainable_variables)
         self.update_averages()
         return tf.stack([loss, weight, norm])
 
-    def sums_of_batch(self, features):
-        """[loss, weight, gradient of each variable] summed over a replica's rows."""
+    def sums_of_batch(self, features, scale):
+        """[loss, weight, gradient of each variable times `scale`] summed over a replica's rows."""
         seed = self.step_and_replica_seed()
         state = self.carried.read()
         if self.accumulation == 1:
-            sums, state = self.sums_of_micro_batch(features, state, seed)
+            sums, state = self.sums_of_micro_batch(features, state, seed, scale)
         else:
-            sums, state = self.sums_of_micro_batches(features, state, seed)
+            sums, state = self.sums_of_micro_batches(features, state, seed, scale)
         self.carried.write(state)
         return sums
 
-    def sums_of_micro_batches(self, features, state, seed):
+    def sums_of_micro_batches(self, features, state, seed, scale):
         features, state = divided((features, state), self.accumulation)
         sums = [tf.zeros(()), tf.zeros(())]
         sums += [tf.zeros(v.shape) for v in self.model.trainable_variables]
@@ -143,17 +167,18 @@ class TrainStep:
         for i in tf.range(self.accumulation):
             part, part_state = at((features, state), i)
             part_seed = tf.random.experimental.stateless_fold_in(seed, i)
-            more, new = self.sums_of_micro_batch(part, part_state, part_seed)
+            more, new = self.sums_of_micro_batch(part, part_state, part_seed, scale)
             sums = [a + b for a, b in zip(sums, more, strict=True)]
             new = tf.nest.flatten(new)
             states = [array.write(i, x) for array, x in zip(states, new, strict=True)]
         return sums, [array.concat() for array in states]
 
-    def sums_of_micro_batch(self, features, state, seed):
+    def sums_of_micro_batch(self, features, state, seed, scale):
         variables = self.model.trainable_variables
         with step_seed(seed), tf.GradientTape() as tape:
             logits, state = self.model(features, state=state, training=True)
             objective, nll = self.objective(logits, features["targets"], features["weights"])
+            objective *= scale
         gradients = tape.gradient(
             objective, [v.value for v in variables], unconnected_gradients="zero"
         )

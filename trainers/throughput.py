@@ -4,6 +4,8 @@ import time
 
 import tensorflow as tf
 
+from trainers.strategies import num_workers
+
 
 class Throughput:
     """Counts tokens and seconds of training steps alone.
@@ -21,7 +23,7 @@ class Throughput:
         self.flops_per_step = flops_per_step
         self.dtype = model.compute_dtype
         on_gpus = tf.config.list_physical_devices("GPU")
-        self.devices = strategy.num_replicas_in_sync if on_gpus else 1
+        self.devices = strategy.num_replicas_in_sync if on_gpus else num_workers(strategy)
         self.peak = None
         self.seconds = 0.0
         self.steps = 0

@@ -4,8 +4,12 @@ import keras
 import tensorflow as tf
 
 
-def use_xla(choice):
+def use_xla(choice, dtype=None):
     """Whether to compile: `choice`, or for "auto" whether it pays here.
+
+    Args:
+      choice: True, False or "auto".
+      dtype: what is computed in; None for the compute dtype of Keras' policy.
 
     In bfloat16 XLA's CPU backend loses the gain of the oneDNN kernels, if the processor has
     instructions for them.
@@ -13,8 +17,8 @@ def use_xla(choice):
     if choice != "auto":
         return choice
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    in_float32 = keras.config.dtype_policy().compute_dtype == "float32"
-    return on_gpu or in_float32 or not computes_bfloat16()
+    dtype = dtype or keras.config.dtype_policy().compute_dtype
+    return on_gpu or dtype != "bfloat16" or not computes_bfloat16()
 
 
 def computes_bfloat16(cpuinfo="/proc/cpuinfo"):

@@ -1,12 +1,16 @@
-"""Short runs of the train step on tiny models: some here, some in a process with two CPUs.
+"""Short runs of the train step on tiny models: here, on two CPUs, and in two processes.
 
-TensorFlow splits the CPU only before it starts, so what needs replicas is run by
-`python -m tests.trainers.stepping FILE`, once, and the tests look into the arrays it leaves.
+TensorFlow splits the CPU only before it starts, and joins a cluster only then, so what needs
+replicas or workers is run by `python -m tests.trainers.stepping NAME FILE`, once, and the tests
+look into the arrays it leaves.
 """
 
+import contextlib
 import functools
+import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +20,7 @@ import numpy as np
 from keras import ops
 
 from tests.trainers.data.made import language_store, pair_store
-from trainers import losses, optimizers, strategies
+from trainers import losses, metrics, optimizers, strategies
 from trainers.data import batches, example_batches, pipeline
 from trainers.settings import ROOT
 from trainers.step import TrainStep
@@ -77,15 +81,22 @@ class Masks(Bigram):
 
 # Without biases: the gradient of a key's bias is nothing but rounding, which Adam makes large.
 FAMILIES = {
-    "lstm_lm": lambda: (LSTMLM(V, 1, 16), batches.contiguous(stores()[0], ROWS, 12)),
-    "decoder_lm": lambda: (DecoderLM(V, 1, 16, 2), example_batches.packed(stores()[1], ROWS, 24)),
-    "encoder_decoder": lambda: (
-        EncoderDecoder(V, 1, width=16, num_heads=2, use_bias=False),
-        example_batches.packed(stores()[1], ROWS, 16, source_length=16),
-    ),
-    "bigram": lambda: (Bigram(), example_batches.packed(stores()[1], ROWS, 24)),
-    "masks": lambda: (Masks(), batches.contiguous(stores()[0], ROWS, 12)),
+    "lstm_lm": lambda: LSTMLM(V, 1, 16),
+    "decoder_lm": lambda: DecoderLM(V, 1, 16, 2),
+    "encoder_decoder": lambda: EncoderDecoder(V, 1, width=16, num_heads=2, use_bias=False),
+    "bigram": Bigram,
+    "masks": Masks,
 }
+
+
+def plan_of(family, training=True):
+    texts, pairs = stores()
+    if family in ("lstm_lm", "masks"):
+        return batches.contiguous(texts, ROWS, 12, training=training)
+    if family == "encoder_decoder":
+        return example_batches.packed(pairs, ROWS, 16, source_length=16, training=training)
+    return example_batches.packed(pairs, ROWS, 24, training=training)
+
 
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.5),
@@ -103,12 +114,12 @@ def make(family, optimizer="adamw", strategy="one_device", **settings):
         strategy = strategies.make_strategy(strategy)
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        model, plan = FAMILIES[family]()
+        model = FAMILIES[family]()
         optimizer = optimizers.prepare(OPTIMIZERS[optimizer](), model.trainable_variables, ["bias"])
     step = TrainStep(
         model, optimizer, losses.CrossEntropy(), strategy, ROWS, **{"xla": False} | settings
     )
-    return step, plan
+    return step, plan_of(family)
 
 
 def iterator(step, plan, start=0):
@@ -119,8 +130,8 @@ def flat(variables):
     return np.concatenate([np.ravel(variable.numpy()) for variable in variables])
 
 
-def trained(family, optimizer, strategy="one_device", steps=12, **settings):
-    """{"results": of TrainStep.run, "weights": flat, "state": flat} after some steps."""
+def trained(family, optimizer, strategy="one_device", steps=20, **settings):
+    """{"results": of TrainStep.run, "weights", "state": flat, "evaluated"} after some steps."""
     step, plan = make(family, optimizer, strategy, **settings)
     results = step.run(iterator(step, plan), steps)
     state = [np.ravel(array) for array in step.carried.get()]
@@ -128,7 +139,15 @@ def trained(family, optimizer, strategy="one_device", steps=12, **settings):
         "results": results,
         "weights": flat(step.model.trainable_variables),
         "state": np.concatenate([*state, [0.0]]),
+        "evaluated": evaluated(step, family),
     }
+
+
+def evaluated(step, family):
+    """[loss, accuracy, tokens] of a split that no number of rows divides."""
+    plan = plan_of(family, training=False)
+    found = metrics.Evaluation(step.model, plan, step.strategy, xla=False).run()
+    return np.array([found[name] for name in ("loss", "accuracy", "tokens")])
 
 
 def masks(strategy="one_device", **settings):
@@ -149,27 +168,45 @@ WAYS = {
     "2 replicas": {"strategy": "mirrored", "xla": True},
     "2 replicas, 2 micro-batches": {"strategy": "mirrored", "accumulation": 2},
     "2 replicas, 2 micro-batches, XLA": {"strategy": "mirrored", "accumulation": 2, "xla": True},
+    "2 workers": {"strategy": "multi_worker", "xla": True},
+    "2 workers, 2 micro-batches": {"strategy": "multi_worker", "accumulation": 2},
 }
-one_device, two, four, replicas, both, both_by_xla = WAYS
+one_device, two, four, replicas, both, both_by_xla, workers, both_of_workers = WAYS
 RUNS = {
-    ("lstm_lm", "adamw"): (one_device, two, four, replicas, both),
-    ("decoder_lm", "muon"): (one_device, four, replicas, both),
+    ("lstm_lm", "adamw"): (one_device, two, four, replicas, both, workers, both_of_workers),
+    ("decoder_lm", "muon"): (one_device, four, replicas, both, workers, both_of_workers),
     # Takes the longest to compile.
-    ("encoder_decoder", "adamw"): (one_device, two, both_by_xla),
+    ("encoder_decoder", "adamw"): (one_device, four, replicas, both_by_xla, workers),
 }
+
+
+def run_all(chosen):
+    """{name: array} of the runs whose strategy `chosen` holds to be its own."""
+    found = {}
+    for (family, optimizer), ways in RUNS.items():
+        for way in ways:
+            if chosen(WAYS[way].get("strategy")):
+                arrays = trained(family, optimizer, clip_norm=0.5, **WAYS[way])
+                found.update({f"{family}/{way}/{key}": value for key, value in arrays.items()})
+    return found
+
+
+def in_two_workers():
+    """{name: array}, the same in both."""
+    strategies.make_strategy("multi_worker")
+    return run_all(lambda strategy: strategy == "multi_worker") | {
+        "masks": masks("multi_worker", xla=True)
+    }
 
 
 def in_two_cpus():
     """{name: array}"""
     strategies.split_cpu(2)
-    found = {}
+    found = run_all(lambda strategy: strategy != "multi_worker")
 
     def keep(name, arrays):
         found.update({f"{name}/{key}": value for key, value in arrays.items()})
 
-    for (family, optimizer), ways in RUNS.items():
-        for way in ways:
-            keep(f"{family}/{way}", trained(family, optimizer, clip_norm=0.5, **WAYS[way]))
     for optimizer in OPTIMIZERS:
         keep(f"{optimizer}/one device", trained("bigram", optimizer, steps=20, xla=True))
         keep(f"{optimizer}/2 replicas", trained("bigram", optimizer, "mirrored", steps=20))
@@ -232,20 +269,52 @@ def made_strategies():
 @functools.cache
 def two_cpus():
     """What `in_two_cpus` finds in a process of its own."""
-    path = os.path.join(tempfile.mkdtemp(), "found.npz")
+    (found,) = in_processes("in_two_cpus", [{}])
+    return found
+
+
+@functools.cache
+def two_workers():
+    """What `in_two_workers` finds, of each worker."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    tasks = [{"type": "worker", "index": i} for i in range(2)]
+    config = [{"cluster": {"worker": addresses}, "task": task} for task in tasks]
+    return in_processes("in_two_workers", [{"TF_CONFIG": json.dumps(each)} for each in config])
+
+
+def in_processes(name, environments):
+    """What the function `name` finds in processes of these environments, side by side."""
+    folder = tempfile.mkdtemp()
     flags = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_XLA}"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.trainers.stepping", path],
-        cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": flags, "CUDA_VISIBLE_DEVICES": "-1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert not done.returncode, done.stderr[-5000:]
-    with np.load(path) as found:
-        return dict(found)
+    common = os.environ | {"XLA_FLAGS": flags, "CUDA_VISIBLE_DEVICES": "-1"}
+    paths = [os.path.join(folder, f"{i}.npz") for i in range(len(environments))]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.trainers.stepping", name, path],
+            cwd=ROOT,
+            env=common | environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for path, environment in zip(paths, environments, strict=True)
+    ]
+    for process in processes:
+        _, errors = process.communicate()
+        assert not process.returncode, errors[-5000:]
+    found = []
+    for path in paths:
+        with np.load(path) as file:
+            found.append(dict(file))
+    return found
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 if __name__ == "__main__":
-    np.savez(sys.argv[1], **in_two_cpus())
+    np.savez(sys.argv[2], **globals()[sys.argv[1]]())

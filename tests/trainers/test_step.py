@@ -10,8 +10,10 @@ from tests.trainers.stepping import (
     iterator,
     make,
     masks,
+    plan_of,
     trained,
     two_cpus,
+    two_workers,
 )
 from trainers.errors import UserError
 from trainers.step import global_norm
@@ -23,20 +25,31 @@ OTHER_WAYS = [
 
 @pytest.mark.parametrize("family, way", OTHER_WAYS)
 def test_every_division_of_a_batch_gives_the_losses_and_weights_of_one_device(family, way):
-    # Truth: the same 12 steps on one device, whole batch, XLA. What remains is rounding.
-    found = two_cpus()
-    expected = {key: found[f"{family}/one device/{key}"] for key in ("results", "weights", "state")}
-    actual = {key: found[f"{family}/{way}/{key}"] for key in expected}
-    np.testing.assert_allclose(actual["results"], expected["results"], rtol=1e-6)
+    # Truth: the same 20 steps on one device, whole batch, XLA. What remains is rounding.
+    keys = ("results", "weights", "state", "evaluated")
+    expected = {key: two_cpus()[f"{family}/one device/{key}"] for key in keys}
+    found = two_workers()[0] if "workers" in way else two_cpus()
+    actual = {key: found[f"{family}/{way}/{key}"] for key in keys}
+    for column, bound in enumerate((1e-6, 0, 1e-5)):  # summed loss, weight, gradient's norm
+        each, other = (found["results"][:, column] for found in (actual, expected))
+        np.testing.assert_allclose(each, other, rtol=bound)
     np.testing.assert_allclose(actual["weights"], expected["weights"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(actual["state"], expected["state"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(actual["evaluated"], expected["evaluated"], rtol=1e-6)
+    assert expected["evaluated"][2] == plan_of(family, training=False).store.meta["target_tokens"]
+
+
+def test_workers_end_with_the_same_bits():
+    first, second = two_workers()
+    for name in first.keys() - {"masks"}:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
 @pytest.mark.parametrize("family, optimizer", RUNS)
 def test_those_batches_are_unequal_for_replicas_and_their_gradients_are_clipped(family, optimizer):
     _, plan = make(family, optimizer)
-    weights = np.stack([plan.batch(step)["weights"].sum(1) for step in range(12)])
-    replicas = weights.reshape(12, 2, ROWS // 2).sum(2)
+    weights = np.stack([plan.batch(step)["weights"].sum(1) for step in range(20)])
+    replicas = weights.reshape(20, 2, ROWS // 2).sum(2)
     assert (replicas[:, 0] != replicas[:, 1]).any()
     norms = two_cpus()[f"{family}/one device/results"][:, 2]
     assert (norms > 0.5).any()
@@ -122,6 +135,10 @@ def test_dropout_differs_between_steps_and_micro_batches_and_is_the_same_again(x
             assert 0.3 < (block == other).mean() < 0.7
     np.testing.assert_array_equal(drawn, masks(xla=xla, accumulation=accumulation))
     assert 0.3 < (drawn == masks(xla=xla, accumulation=accumulation, seed=1)).mean() < 0.7
+
+
+def test_dropout_of_workers_is_that_of_as_many_replicas():
+    np.testing.assert_array_equal(two_workers()[0]["masks"], two_cpus()["masks"])
 
 
 @pytest.mark.parametrize("name, blocks", [("masks", 4), ("masks without XLA", 8)])
@@ -248,12 +265,6 @@ def trained_in_float32(family):
     keras.config.set_dtype_policy("float32")
     results = trained(family, "adamw", steps=15)["results"]
     return results[:, 0] / results[:, 1]
-
-
-def test_float16_is_refused_in_one_line():
-    keras.config.set_dtype_policy("mixed_float16")
-    with pytest.raises(UserError, match=r"^PRECISION: .* choose 'mixed_bfloat16'$"):
-        make("lstm_lm")
 
 
 def test_rows_that_micro_batches_cannot_share_are_refused_in_one_line():

@@ -15,8 +15,8 @@ def test_one_device_is_one_replica():
     [
         ("mirored", "; did you mean mirrored?"),
         ("one-device", "; did you mean one_device?"),
-        ("pipeline", "; choose one_device or mirrored"),
-        (2, "; choose one_device or mirrored"),
+        ("pipeline", "; choose one of one_device, mirrored, multi_worker, tpu"),
+        (2, "; choose one of one_device, mirrored, multi_worker, tpu"),
     ],
 )
 def test_an_unknown_name_is_refused_in_one_line_with_the_nearest(name, hint):
@@ -55,12 +55,12 @@ def test_another_split_after_tensorflow_has_started_is_refused_in_one_line():
 
 def test_mirrored_on_a_single_device_equals_one_device():
     alone = trained("bigram", "adamw", steps=3, xla=True)
-    mirrored = trained("bigram", "adamw", strategies.mirrored("/cpu:0"), steps=3, xla=True)
+    mirrored = trained("bigram", "adamw", strategies.mirrored_on("/cpu:0"), steps=3, xla=True)
     for name, value in alone.items():
         assert (mirrored[name] == value).all(), name
 
 
 def test_mirrored_on_a_single_device_keeps_averages():
-    step, _ = make("bigram", "sgd", strategies.mirrored("/cpu:0"), ema_decay=0.9)
+    step, _ = make("bigram", "sgd", strategies.mirrored_on("/cpu:0"), ema_decay=0.9)
     assert isinstance(step.strategy, tf.distribute.MirroredStrategy)
     assert len(step.averages) == 3
