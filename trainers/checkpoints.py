@@ -2,7 +2,7 @@
 
 checkpoints/step_<N>/ holds
   state.index, state.data-*  a tf.train.Checkpoint
-  meta.json                  step, metrics, and the SHA-256 of each file
+  meta.json                  step, metrics, the trainer's notes, and the SHA-256 of each file
 """
 
 import hashlib
@@ -26,12 +26,14 @@ class Checkpoints:
       folder: made with the first checkpoint.
       keep: how many of the newest to keep, beside the best.
       best_metric: name of the metric whose least value marks the best.
+      writes: whether this process writes them, the chief of a cluster.
     """
 
-    def __init__(self, folder, keep=3, best_metric="val_loss"):
+    def __init__(self, folder, keep=3, best_metric="val_loss", writes=True):
         self.folder = folder
         self.keep = max(keep, 1)
         self.best_metric = best_metric
+        self.writes = writes
 
     def steps(self):
         """Steps of the checkpoints that are there, ascending."""
@@ -41,31 +43,45 @@ class Checkpoints:
     def newest(self):
         return max(self.steps(), default=None)
 
+    def notes(self, step):
+        """What `save` was given; {} for no step."""
+        return {} if step is None else read_meta(self.path(step)).get("notes", {})
+
     def path(self, step):
         return os.path.join(self.folder, f"step_{step}")
 
-    def save(self, state, step, metrics):
+    def save(self, state, step, metrics, notes=None):
         """Writes a checkpoint and removes those that need not be kept.
 
         Args:
-          state: tf.train.Checkpoint.
+          state: tf.train.Checkpoint, or a TrainState that is gathered.
           step: int.
           metrics: {name: float}, kept with it.
+          notes: what the trainer wants to know when it goes on from here, for JSON.
         """
+        if not self.writes:
+            return
         temporary = os.path.join(self.folder, f"step_{step}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary)
         state.write(os.path.join(temporary, STATE))
-        digests = {name: digest(os.path.join(temporary, name)) for name in os.listdir(temporary)}
-        meta = {"step": step, "metrics": metrics, "files": dict(sorted(digests.items()))}
-        with open(os.path.join(temporary, META), "w", encoding="utf-8") as file:
-            json.dump(meta, file, indent=2)
+        files = {name: digest(os.path.join(temporary, name)) for name in os.listdir(temporary)}
+        meta = {"step": step, "metrics": metrics, "notes": notes or {}, "files": files}
+        write_meta(temporary, meta)
         for name in (*os.listdir(temporary), "."):
             synchronise(os.path.join(temporary, name))
         shutil.rmtree(self.path(step), ignore_errors=True)  # one that was found to be damaged
         os.rename(temporary, self.path(step))
         synchronise(self.folder)
         self.remove_old()
+
+    def annotate(self, step, metrics, notes):
+        """Gives a checkpoint other metrics and notes."""
+        if self.writes:
+            path = self.path(step)
+            write_meta(path, read_meta(path) | {"metrics": metrics, "notes": notes})
+            synchronise(path)
+            self.remove_old()
 
     def remove_old(self):
         kept = {*self.steps()[-self.keep :], self.best()}
@@ -141,11 +157,15 @@ class TrainState:
             optimizer=by_path(step.optimizer.variables, step.optimizer.name),
             averages=step.averages,
             carried=self.rows,
+            loss_scale=step.loss_scale.variables,
         )
 
-    def write(self, prefix):
+    def gather(self):
+        """Brings here what is spread over replicas; every worker must, before `write`."""
         for variable, array in zip(self.rows, self.carried.get(), strict=True):
             variable.assign(array)
+
+    def write(self, prefix):
         self.all.write(prefix)
 
     def read(self, path):
@@ -232,6 +252,16 @@ def find_fault(path):
         if digest(file) != expected:
             return f"{name} is damaged"
     return None
+
+
+def write_meta(path, meta):
+    """Writes the meta file of a checkpoint, whole or not at all."""
+    file_path = os.path.join(path, META)
+    with open(f"{file_path}.new", "w", encoding="utf-8") as file:
+        json.dump(meta, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(f"{file_path}.new", file_path)
 
 
 def read_meta(path):

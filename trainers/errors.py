@@ -1,8 +1,22 @@
-"""The one exception for what a user can mend: run.py prints it as one line and exits with 1."""
+"""What goes wrong because of what the user asked for or has, told in one line; and runs cut short."""
+
+import errno
+
+NO_ROOM = "No space left on device"
 
 
 class UserError(Exception):
-    """Something in the user's command, configuration or files is wrong.
+    """What is wrong, where, and what to do."""
 
-    The message is one line in the form `where: what is wrong; how to mend it`.
-    """
+
+class Interrupted(KeyboardInterrupt):
+    """A run ended before it was finished, and what it had is saved: the same command goes on."""
+
+
+class WorkerLost(Interrupted):
+    """Another process of the cluster is gone; what the last checkpoint has is saved."""
+
+
+def is_disk_full(error):
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return full or NO_ROOM in str(error)

@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from trainers.carried_state import CarriedState
 from trainers.data.pipeline import dataset
+
+STEPS_BETWEEN_QUESTIONS = 50  # of evaluation, whether to go on with it
 
 
 class Evaluation:
@@ -29,13 +32,26 @@ class Evaluation:
         self._sums = tf.function(self.sums_of_batch, jit_compile=xla and one_shape)
         self._loop = tf.function(self.loop)
 
-    def run(self):
-        """{name: float} of `loss`, `perplexity`, `accuracy` and `tokens`, and where nothing of
-        the text was cut `bits_per_byte` and `word_perplexity`."""
+    def run(self, stop=lambda: False):
+        """Measures all of the split.
+
+        Args:
+          stop: function asked every so often; once it says True, the rest is left.
+
+        Returns:
+          {name: float} of `loss`, `perplexity`, `accuracy` and `tokens`, and where nothing of
+          the text was cut `bits_per_byte` and `word_perplexity`. None if stopped.
+        """
         self.carried.reset()
         count = self.plan.steps_per_epoch
-        batches = dataset(self.plan, 0, count, self.strategy)
-        loss, correct, tokens = self._loop(iter(batches), tf.constant(count)).numpy()
+        iterator = iter(dataset(self.plan, 0, count, self.strategy))
+        totals = np.zeros(3)
+        for done in range(0, count, STEPS_BETWEEN_QUESTIONS):
+            if done and stop():
+                return None
+            steps = min(STEPS_BETWEEN_QUESTIONS, count - done)
+            totals += self._loop(iterator, tf.constant(steps)).numpy()
+        loss, correct, tokens = totals
         return measures(loss, correct, int(tokens), self.plan.store.meta)
 
     def loop(self, iterator, count):

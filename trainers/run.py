@@ -11,8 +11,12 @@ import sys
 from absl import flags
 
 from trainers import config, startup
-from trainers.errors import UserError
+from trainers.errors import Interrupted, UserError, is_disk_full
 from trainers.settings import did_you_mean
+
+FAILED = 1
+RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: what there was is saved, the same command goes on
+LEFT = 130  # as shells say of SIGINT
 
 MODES = ["train", "evaluate", "export"]
 
@@ -100,10 +104,22 @@ def main(argv):
     except UserError as error:
         problem, *_ = str(error).split("\n")  # gin adds lines to what passes through it
         print(f"error: {problem}", file=sys.stderr)
-        return 1
+        return FAILED
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return RESUMABLE
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        print("interrupted", file=sys.stderr)
+        return LEFT
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        problem, *_ = str(error).split("\n")
+        print(
+            f"error: {problem}; checkpoints are whole: make room, and the same command goes on",
+            file=sys.stderr,
+        )
+        return FAILED
     return 0
 
 

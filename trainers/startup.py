@@ -9,6 +9,9 @@ import glob
 import os
 import sys
 import tempfile
+import time
+
+BEGAN = time.monotonic()  # of the process, nearly: this is among the first to be imported
 
 
 def import_tensorflow():

@@ -1,22 +1,25 @@
 """train() and evaluate(): from an experiment to a model_dir, readable from top to bottom."""
 
+import contextlib
+import functools
 import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import gin
 import keras
-import numpy as np
-import tensorflow as tf
 
-from trainers import checkpoints, config, metrics, optimizers, schedules
-from trainers.callbacks import metrics_file, progress, tensorboard
-from trainers.data.pipeline import dataset
+from trainers import checkpoints, config, metrics, optimizers, schedules, strategies
+from trainers.callbacks import metrics_file
+from trainers.callbacks.watching import watch
 from trainers.errors import UserError
 from trainers.export import export, text_settings
+from trainers.feed import Feed
+from trainers.interruption import Interruption
+from trainers.loop import Loop
 from trainers.losses import CrossEntropy
 from trainers.model_dir import ModelDir
+from trainers.recovery import Recovery
 from trainers.step import TrainStep
 from trainers.text_model import TextModel
 from trainers.throughput import Throughput
@@ -30,6 +33,8 @@ def train(
     learning_rate: float,
     steps: int | None = None,
     epochs: float | None = None,
+    tokens: float | None = None,
+    max_seconds: float | None = None,
     optimizer: Callable = keras.optimizers.AdamW,
     schedule: Callable = schedules.warmup_cosine,
     objective: Callable = CrossEntropy,
@@ -44,6 +49,7 @@ def train(
     checkpoint_every_steps: int | None = None,
     keep_checkpoints: int = 3,
     best_metric: str = "val_loss",
+    recovery: Callable = Recovery,
     initial_checkpoint: str | None = None,
     callbacks: Sequence[Callable] = (),
     export_at_end: bool = True,
@@ -58,7 +64,10 @@ def train(
       model_dir: path of the run.
       learning_rate: the schedule's peak.
       steps: optimizer steps in all; or, where None,
-      epochs: times that the training split is read.
+      epochs: times that the training split is read; or, where that is None too,
+      tokens: target tokens to train on, to the nearest whole step of the split's mean.
+      max_seconds: wall-clock time from the start of the process, before whose end the run saves
+        and stops; None for no limit.
       optimizer: function of `learning_rate` to a Keras optimizer.
       schedule: see schedules.py.
       objective: function to a training objective; see losses.py.
@@ -75,25 +84,35 @@ def train(
       checkpoint_every_steps: steps between checkpoints; None for those of evaluations alone.
       keep_checkpoints: how many of the newest are kept, beside the best.
       best_metric: name of the metric whose least value marks the best checkpoint.
+      recovery: function to a Recovery: what is done about a loss that is no number.
       initial_checkpoint: model_dir or checkpoint whose weights a new run begins with.
       callbacks: functions to further Keras callbacks; see callbacks/.
       export_at_end: whether to export the model when it is trained.
 
     Raises:
-      UserError: what is wrong, before training begins; or a loss that is no number.
+      UserError: what is wrong, before training begins; or a loss that is no number for all
+        that was tried; or the loss of a worker.
+      Interrupted: by a signal or the end of max_seconds, what there was being saved.
     """
     directory = ModelDir(model_dir)
-    with directory.locked():
+    with contextlib.ExitStack() as held:
+        interruption = held.enter_context(Interruption(max_seconds))
         strategy = experiment.begin()
-        saved = checkpoints.Checkpoints(directory.checkpoints, keep_checkpoints, best_metric)
+        held.enter_context(strategies.worker_losses(strategy))
+        chief = strategies.is_chief(strategy)
+        if chief:
+            held.enter_context(directory.locked())
+        saved = checkpoints.Checkpoints(directory.checkpoints, keep_checkpoints, best_metric, chief)
         newest = saved.newest_sound()
+        if not strategies.all_agree(strategy, -1 if newest is None else newest):
+            raise UserError(f"{model_dir}: workers see other checkpoints in it; it must be shared")
         model, tokenizer = experiment.make(directory, strategy, anew=newest is None)
         plan = experiment.make_plan("train", model, tokenizer, directory, training=True)
         evaluation = None
         if "validation" in experiment.task.splits:
             held_out = experiment.make_plan("validation", model, tokenizer, directory)
             evaluation = metrics.Evaluation(model, held_out, strategy, use_xla(xla))
-        steps = steps_of(steps, epochs, plan)
+        steps = steps_of(steps, epochs, tokens, plan)
         with strategy.scope():
             rate = schedule(steps=steps, steps_per_epoch=plan.steps_per_epoch, peak=learning_rate)
             model.optimizer = optimizers.prepare(
@@ -110,46 +129,36 @@ def train(
             ema_decay=ema_decay,
             seed=experiment.seed,
             xla=use_xla(xla),
+            xla_update=use_xla(xla, "float32"),
             loss_per=loss_per,
         )
         state = checkpoints.TrainState(step)
         now = begin_from(state, saved, newest, initial_checkpoint)
+        notes = saved.notes(newest)
         if now >= steps:
             print(f"{model_dir}: is trained for its {now:,} steps already; a higher STEPS goes on")
-        config.save(model_dir)
-
-        watching = watch(experiment, directory, model, tokenizer, now, steps, callbacks)
-        throughput = Throughput(flops_of_step(model, plan), model, strategy)
-        batches = Batches(step, dataset(plan, now, strategy=strategy))
+        if chief:
+            config.save(model_dir)
+        make_text_model = functools.partial(text_model_of, experiment, model, tokenizer)
         evaluate_every = evaluate_every_steps or plan.steps_per_epoch
-        periods = report_every_steps, evaluate_every, checkpoint_every_steps or evaluate_every
-
-        watching.on_train_begin()
-        watching.on_epoch_begin(now // evaluate_every)
-        while now < steps and not model.stop_training:
-            count = min(steps - now, *(period - now % period for period in periods))
-            watching.on_train_batch_begin(now)
-            results = batches.run(count, throughput)
-            now += count
-            logs = report(results, plan, model.optimizer) | throughput.report()
-            if not np.isfinite(logs["loss"]):
-                raise UserError(
-                    f"step {now}: the loss is {logs['loss']}; checkpoints up to step "
-                    f"{saved.newest()} are whole. Lower LEARNING_RATE, or warm up for longer"
-                )
-            watching.on_train_batch_end(now, logs)
-            evaluated = {}
-            if now % evaluate_every == 0 or now == steps:
-                with step.averaged():
-                    if evaluation:
-                        evaluated = {f"val_{k}": v for k, v in evaluation.run().items()}
-                    watching.on_epoch_end((now - 1) // evaluate_every, logs | evaluated)
-                watching.on_epoch_begin(now // evaluate_every)
-            if evaluated or now % periods[-1] == 0 or now == steps or model.stop_training:
-                saved.save(state, now, evaluated)
-        watching.on_train_end()
-        if export_at_end and not is_exported(directory, saved):
+        Loop(
+            state,
+            saved,
+            Feed(step, plan, now, notes.get("skipped", [])),
+            evaluation,
+            watch(directory, model, now, steps, notes, callbacks, chief, make_text_model),
+            Throughput(flops_of_step(model, plan), model, strategy),
+            recovery(),
+            interruption,
+            notes,
+            steps=steps,
+            report_every=report_every_steps,
+            evaluate_every=evaluate_every,
+            checkpoint_every=checkpoint_every_steps or evaluate_every,
+        ).run()
+        if chief and export_at_end and not is_exported(directory, saved):
             export(experiment, model_dir)
+        strategies.wait_for_all(strategy)
 
 
 def evaluate(experiment, model_dir, split):
@@ -171,44 +180,13 @@ def evaluate(experiment, model_dir, split):
     model, tokenizer, step = experiment.load(directory, strategy)
     plan = experiment.make_plan(split, model, tokenizer, directory)
     found = metrics.Evaluation(model, plan, strategy, use_xla("auto")).run()
+    if not strategies.is_chief(strategy):
+        return found
     print(f"{split}, step {step:,}: " + ", ".join(f"{k} {v:,.6g}" for k, v in found.items()))
     known = {(line["step"], line["split"]) for line in metrics_file.read(directory.metrics)}
     if (step, split) not in known:
         metrics_file.append(directory.metrics, {"step": step, "split": split, **found})
     return found
-
-
-class Batches:
-    """Feeds batches to a train step, whose first run compiles it."""
-
-    def __init__(self, step, batches):
-        self.step = step
-        self.batches = batches
-        self.iterator = None
-
-    def run(self, count, throughput):
-        """`count` steps, timed without the very first; float32 [count, 3] as of TrainStep.run."""
-        results = []
-        if self.iterator is None:
-            results.append(self.compiling_step())
-            count -= 1
-        if count:
-            results.append(throughput.measure(lambda: self.step.run(self.iterator, count)))
-        return np.concatenate(results)
-
-    def compiling_step(self):
-        """One step, with XLA if it can be."""
-        try:
-            self.iterator = iter(self.batches)
-            return self.step.run(self.iterator, 1)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-            if not self.step.xla:
-                raise
-            reason = str(error).strip().split("\n")[0]
-            print(f"XLA cannot compile this step, so it runs without: {reason}", file=sys.stderr)
-            self.step.compile(xla=False)
-            self.iterator = iter(self.batches)
-            return self.step.run(self.iterator, 1)
 
 
 def begin_from(state, saved, newest, initial_checkpoint):
@@ -232,46 +210,20 @@ def begin_from(state, saved, newest, initial_checkpoint):
     return 0
 
 
-def watch(experiment, directory, model, tokenizer, now, steps, callbacks):
-    """The callbacks of a run that goes on from step `now`, ours before the user's."""
-    board = tensorboard.TensorBoard(directory.tensorboard, now)
-    ours = [
-        metrics_file.MetricsFile(directory.metrics, now),
-        board,
-        progress.Progress(now, steps),
-    ]
-    model.stop_training = False
-    return keras.callbacks.CallbackList(
-        [*ours, *(callback() for callback in callbacks)],
-        model=model,
-        steps=steps,
-        tensorboard=board,
-        make_text_model=lambda: TextModel(model, tokenizer, **text_settings(experiment, model)),
-    )
+def text_model_of(experiment, model, tokenizer):
+    return TextModel(model, tokenizer, **text_settings(experiment, model))
 
 
-def report(results, plan, optimizer):
-    """Logs of the steps since the last report.
-
-    Args:
-      results: float32 [N, 3], see TrainStep.run.
-    """
-    loss, tokens, _ = np.sum(results, axis=0, dtype=np.float64)
-    loss = loss / tokens if tokens else 0.0
-    return {
-        "loss": loss,
-        "perplexity": metrics.perplexity(loss),
-        "bits_per_byte": metrics.bits_per_byte(loss, plan.store.meta),
-        "gradient_norm": float(results[-1, 2]),
-        "learning_rate": float(optimizer.learning_rate),
-        "tokens": int(tokens),
-    }
-
-
-def steps_of(steps, epochs, plan):
-    if steps is None and epochs is None:
-        raise UserError("train.steps or train.epochs must be set: how long to train")
-    return max(round(epochs * plan.steps_per_epoch), 1) if steps is None else steps
+def steps_of(steps, epochs, tokens, plan):
+    """Steps in all, by the first of these that is not None."""
+    if steps is not None:
+        return steps
+    if epochs is not None:
+        return max(round(epochs * plan.steps_per_epoch), 1)
+    if tokens is not None:
+        a_step = plan.store.meta["target_tokens"] / plan.steps_per_epoch
+        return max(round(tokens / a_step), 1)
+    raise UserError("train.steps, train.epochs or train.tokens must be set: how long to train")
 
 
 def is_exported(directory, saved):

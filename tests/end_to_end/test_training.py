@@ -15,7 +15,7 @@ from tests.end_to_end.recipes import (
     metrics_of,
     tensors,
 )
-from trainers import checkpoints, trainer
+from trainers import checkpoints, metrics, trainer
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -93,22 +93,30 @@ class Stopped(Exception):
     """Stands for a process that is killed."""
 
 
-@pytest.mark.parametrize("moment", ["before a checkpoint", "after a checkpoint"])
+@pytest.mark.parametrize(
+    "moment", ["before a checkpoint", "after a checkpoint", "in an evaluation"]
+)
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(trained, tmp_path, monkeypatch, moment):
     family, model_dir, _, _ = trained
     stopped = str(tmp_path / "run")
     flags = [*arguments(str(tmp_path), family), f"--model_dir={stopped}"]
     save = checkpoints.Checkpoints.save
 
-    def save_and_stop(self, state, step, metrics):
+    def save_and_stop(self, state, step, *rest):
         if moment == "after a checkpoint":
-            save(self, state, step, metrics)
+            save(self, state, step, *rest)
         elif step == 10:
-            return save(self, state, step, metrics)
+            return save(self, state, step, *rest)
+        raise Stopped
+
+    def evaluate_and_stop(self, stop):
         raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Checkpoints, "save", save_and_stop)
+        if moment == "in an evaluation":
+            patch.setattr(metrics.Evaluation, "run", evaluate_and_stop)
+        else:
+            patch.setattr(checkpoints.Checkpoints, "save", save_and_stop)
         with pytest.raises(Stopped):
             command(*flags)
     status, out, err = command(*flags)

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 import types
@@ -6,7 +7,7 @@ import pytest
 
 import trainers
 from trainers import run
-from trainers.errors import UserError
+from trainers.errors import Interrupted, UserError, WorkerLost
 
 
 @pytest.fixture
@@ -94,12 +95,30 @@ def test_a_user_error_from_within_is_one_line_without_what_gin_adds(calls, capsy
     assert capsys.readouterr().err == "error: a.txt: is empty\n"
 
 
-def test_control_c_says_how_to_go_on(calls, capsys):
-    calls.error = KeyboardInterrupt()
-    assert run.main(["run", "--gin_file=x.gin", "--model_dir=m"]) == 130
-    assert capsys.readouterr().err == (
-        "interrupted; the same command goes on from the last checkpoint\n"
-    )
+@pytest.mark.parametrize(
+    "error, status, said",
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Interrupted("SIGTERM: saved"), 75, "SIGTERM: saved"),
+        (WorkerLost("error: a worker is gone"), 75, "error: a worker is gone"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "m/x"),
+            1,
+            "error: [Errno 28] No space left on device: 'm/x'; checkpoints are whole: make room, "
+            "and the same command goes on",
+        ),
+    ],
+)
+def test_a_run_that_was_cut_short_says_how_to_go_on(calls, capsys, error, status, said):
+    calls.error = error
+    assert run.main(["run", "--gin_file=x.gin", "--model_dir=m"]) == status
+    assert capsys.readouterr().err == f"{said}\n"
+
+
+def test_a_mistake_of_ours_is_shown_whole(calls):
+    calls.error = RuntimeError("a mistake")
+    with pytest.raises(RuntimeError, match="a mistake"):
+        run.main(["run", "--gin_file=x.gin", "--model_dir=m"])
 
 
 def test_help_is_instant_and_begins_with_examples():

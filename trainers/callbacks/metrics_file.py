@@ -18,16 +18,28 @@ class MetricsFile(keras.callbacks.Callback):
       path: of the file. Lines of steps after `start`, written by a run that was stopped
         before its next checkpoint, are removed, and so is a line that is cut off.
       start: step that the run goes on from.
+      evaluated: the last step whose evaluations stay; None for `start`.
     """
 
-    def __init__(self, path, start=0):
+    def __init__(self, path, start=0, evaluated=None):
         super().__init__()
         self.path = path
         self.step = start
-        kept = [line for line in read(path) if line["step"] <= start]
-        with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.writelines(map(as_line, kept))
-        os.replace(f"{path}.new", path)
+        evaluated = start if evaluated is None else evaluated
+        self.keep(
+            lambda line: line["step"] <= (evaluated if line["split"] == "validation" else start)
+        )
+
+    def keep(self, kept):
+        lines = [line for line in read(self.path) if kept(line)]
+        with open(f"{self.path}.new", "w", encoding="utf-8") as file:
+            file.writelines(map(as_line, lines))
+        os.replace(f"{self.path}.new", self.path)
+
+    def on_go_back(self, step, event):
+        """Takes back what came after `step`, and writes down why."""
+        self.keep(lambda line: line["step"] <= step or line["split"] == "event")
+        append(self.path, {"step": event["step"], "split": "event", **event})
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = batch

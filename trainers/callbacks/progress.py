@@ -47,6 +47,16 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.bar.write(f"step {self.step:,} of {self.steps:,}: {summary(logs)}")
 
+    def on_go_back(self, step, event):
+        self.step = step
+        self.bar.update(step - self.bar.n)
+        skipped = " to ".join(f"{batch:,}" for batch in event["skipped_batches"])
+        self.bar.write(
+            f"step {event['step']:,}: the loss is {event['loss']:.6g}; goes back to step {step:,} "
+            f"and leaves out batches {skipped}",
+            file=sys.stderr,
+        )
+
     def on_train_end(self, logs=None):
         self.bar.close()
 

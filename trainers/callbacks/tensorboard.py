@@ -20,17 +20,27 @@ class TensorBoard(keras.callbacks.Callback):
       folder: points of steps after `start`, of a run that was stopped before its next
         checkpoint, are removed from it.
       start: step that the run goes on from.
+      evaluated: the last step whose evaluations stay; None for `start`.
     """
 
-    def __init__(self, folder, start=0):
+    def __init__(self, folder, start=0, evaluated=None):
         super().__init__()
-        self.step = start
-        cut(folder, start)
+        self.folder = folder
+        self.start = start
+        self.open(start, start if evaluated is None else evaluated)
+
+    def open(self, step, evaluated):
+        """Goes on after `step`."""
+        self.step = step
+        cut(self.folder, {"train": step, "validation": evaluated})
         self.train, self.validation = (
-            tf.summary.create_file_writer(os.path.join(folder, split))
+            tf.summary.create_file_writer(os.path.join(self.folder, split))
             for split in ("train", "validation")
         )
-        self.start = start
+
+    def on_go_back(self, step, event):
+        self.on_train_end()
+        self.open(step, step)
 
     def on_train_begin(self, logs=None):
         if self.start:
@@ -71,14 +81,20 @@ def write(writer, step, values):
 
 
 def cut(folder, last):
-    """Removes the events of steps after `last`, and what a killed process left half written."""
-    if not last:
+    """Removes the events of steps after `last`, and what a killed process left half written.
+
+    Args:
+      folder: of TensorBoard.
+      last: {split: step}.
+    """
+    if not any(last.values()):
         shutil.rmtree(folder, ignore_errors=True)
     for path in glob.glob(os.path.join(folder, "*", "events.*")):
+        split = os.path.basename(os.path.dirname(path))
         records = []
         try:
             for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-                if tf.compat.v1.Event.FromString(record).step <= last:
+                if tf.compat.v1.Event.FromString(record).step <= last.get(split, 0):
                     records.append(record)
         except tf.errors.DataLossError:
             pass

@@ -5,7 +5,7 @@ import tensorflow as tf
 from trainers.errors import UserError
 
 
-def dataset(plan, start=0, stop=None, strategy=None):
+def dataset(plan, start=0, stop=None, strategy=None, skipped=()):
     """The batches of steps `start` to `stop`.
 
     Element k of a worker's dataset is what its replica k % replicas takes in step
@@ -15,6 +15,7 @@ def dataset(plan, start=0, stop=None, strategy=None):
       plan: see batches.py.
       start, stop: steps; `stop` None for no end.
       strategy: tf.distribute.Strategy; None for the current one.
+      skipped: ascending (first, last) of batches left out; later steps have those that follow.
 
     Returns:
       A dataset of feature dicts, distributed by `strategy`.
@@ -37,7 +38,7 @@ def dataset(plan, start=0, stop=None, strategy=None):
 
         def read(element):
             step, replica = divmod(int(element), here)
-            features = plan.batch(step, first + replica, replicas)
+            features = plan.batch(batch_of(step, skipped), first + replica, replicas)
             return [features[name] for name in names]
 
         def with_shapes(element):
@@ -51,3 +52,11 @@ def dataset(plan, start=0, stop=None, strategy=None):
         return elements.map(with_shapes).prefetch(tf.data.AUTOTUNE)
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+def batch_of(step, skipped):
+    """The batch that a step has: of the step's number, but for those left out before it."""
+    for first, last in skipped:
+        if step >= first:
+            step += last - first + 1
+    return step

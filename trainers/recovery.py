@@ -1,0 +1,68 @@
+"""What to do when the loss is no number or leaps: back to a checkpoint, around those batches."""
+
+import dataclasses
+
+import gin
+import numpy as np
+
+from trainers.data.pipeline import batch_of
+
+
+@gin.configurable
+@dataclasses.dataclass
+class Recovery:
+    """Decides when training goes back, and keeps count (as Chowdhery et al. 2022, section 5.1).
+
+    The batches left out are those from the first step that went wrong to the end of its
+    report; the steps before it are taken again, on the batches they had.
+
+    Attributes:
+      max_rollbacks: how often a run may go back; 0 to stop at the first.
+      max_leap: nats by which the loss of a step may exceed the mean of the report before; None
+        for as many as it likes.
+      rollbacks: how often it went back; kept in checkpoints.
+      skipped: [first, last] batches left out, ascending; kept in checkpoints.
+      level: mean loss of the report before; kept in checkpoints.
+    """
+
+    max_rollbacks: int = 3
+    max_leap: float | None = None
+    rollbacks: int = 0
+    skipped: list = dataclasses.field(default_factory=list)
+    level: float | None = None
+
+    def state(self):
+        return {"rollbacks": self.rollbacks, "skipped": self.skipped, "level": self.level}
+
+    def restore(self, state):
+        self.rollbacks = state.get("rollbacks", 0)
+        self.skipped = [list(batches) for batches in state.get("skipped", [])]
+        self.level = state.get("level")
+
+    def first_fault(self, results, scaled):
+        """Index of the first step that went wrong, or None.
+
+        Args:
+          results: float32 [N, 3], see TrainStep.run.
+          scaled: whether a gradient that is not finite has been dealt with; see loss_scale.py.
+        """
+        loss = results[:, 0] / np.maximum(results[:, 1], 1.0)
+        wrong = ~np.isfinite(loss)
+        if not scaled:
+            wrong |= ~np.isfinite(results[:, 2])
+        if self.max_leap is not None and self.level is not None:
+            wrong |= loss > self.level + self.max_leap
+        return int(np.argmax(wrong)) if wrong.any() else None
+
+    def skip(self, first, last):
+        """Leaves out the batches that steps `first` to `last` had; returns [first, last] of them."""
+        first, last = (batch_of(step, self.skipped) for step in (first, last))
+        # Ranges that an earlier one lies within are part of this one now.
+        kept = [each for each in self.skipped if not first <= each[0] <= last]
+        self.skipped = sorted([*kept, [first, last]])
+        self.rollbacks += 1
+        return [first, last]
+
+    @property
+    def is_spent(self):
+        return self.rollbacks >= self.max_rollbacks
