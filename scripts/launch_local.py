@@ -25,8 +25,7 @@ from trainers import run
 from trainers.errors import UserError
 from trainers.settings import did_you_mean
 
-STOPPED = 75  # EX_TEMPFAIL: saved and stopped; the same command goes on
-FINE = (None, 0, STOPPED)
+FINE = (None, 0, run.RESUMABLE)
 POLL_SECONDS = 0.05
 LAST_LINES = 20
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -152,7 +151,7 @@ def watch(team, signals, grace_seconds):
         say(f"still there after {grace_seconds:g} s, and killed: worker {', '.join(late)}")
     if failed:
         return failed.status()
-    return STOPPED if STOPPED in statuses else 0
+    return run.RESUMABLE if run.RESUMABLE in statuses else 0
 
 
 def send(team, number):

@@ -35,6 +35,7 @@ class TrainStep:
       xla: compile the model with XLA.
       xla_update: compile the optimizer with XLA; None for as `xla` says.
       loss_per: "token" for gradients of the mean loss of a token, "row" of a row's summed loss.
+      row_tokens: tokens of a row, for the loss scale to begin with.
 
     Attributes:
       carried: CarriedState, what a recurrent model hands from step to step.
@@ -59,6 +60,7 @@ class TrainStep:
         xla=True,
         xla_update=None,
         loss_per="token",
+        row_tokens=1,
     ):
         self.model = model
         self.optimizer = optimizer
@@ -74,7 +76,8 @@ class TrainStep:
         self.carried = CarriedState(model, rows // strategy.num_replicas_in_sync, strategy)
         averaged = model.trainable_variables if ema_decay else []
         self.averages = copies_of_replicas([v.value for v in averaged], strategy)
-        self.loss_scale = make_loss_scale(model.compute_dtype)
+        tokens = rows * row_tokens / (strategy.num_replicas_in_sync * accumulation)
+        self.loss_scale = make_loss_scale(model.compute_dtype, tokens)
         self.compile(xla, xla_update)
 
     def check(self, rows):

@@ -131,6 +131,7 @@ def train(
             xla=use_xla(xla),
             xla_update=use_xla(xla, "float32"),
             loss_per=loss_per,
+            row_tokens=experiment.sequence_length,
         )
         state = checkpoints.TrainState(step)
         now = begin_from(state, saved, newest, initial_checkpoint)

@@ -17,6 +17,7 @@ import tempfile
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from tests.trainers.data.made import language_store, pair_store
@@ -116,10 +117,10 @@ def make(family, optimizer="adamw", strategy="one_device", **settings):
     with strategy.scope():
         model = FAMILIES[family]()
         optimizer = optimizers.prepare(OPTIMIZERS[optimizer](), model.trainable_variables, ["bias"])
-    step = TrainStep(
-        model, optimizer, losses.CrossEntropy(), strategy, ROWS, **{"xla": False} | settings
-    )
-    return step, plan_of(family)
+    plan = plan_of(family)
+    settings = {"xla": False, "row_tokens": plan.sequence_length} | settings
+    step = TrainStep(model, optimizer, losses.CrossEntropy(), strategy, ROWS, **settings)
+    return step, plan
 
 
 def iterator(step, plan, start=0):
@@ -213,8 +214,43 @@ def in_two_cpus():
     found["masks"] = masks("mirrored", xla=True)
     found["masks without XLA"] = masks("mirrored", accumulation=2)
     keep("averages", averages())
+    keras.config.set_dtype_policy("mixed_float16")
+    keep("overflowing", overflowing("mirrored"))
+    keras.config.set_dtype_policy("float32")
     keep("carried", carried())
     keep("strategies", made_strategies())
+    return found
+
+
+def overflowing(strategy="one_device"):
+    """In float16: a step whose last row overflows, and then one that does not."""
+    step, plan = make("bigram", "adamw", strategy, clip_norm=1.0)
+    found = {"before": flat(step.model.trainable_variables)}
+    found["first scale"] = step.loss_scale.scale.numpy()
+    broken = plan.batch(0)
+    broken["weights"][ROWS - 1] = 3e38
+    batches = [broken, plan.batch(1)]
+
+    def parts_of_batches(context):
+        rows = ROWS // step.strategy.num_replicas_in_sync
+        parts = [
+            {name: array[i : i + rows] for name, array in batch.items()}
+            for batch in batches
+            for i in range(0, ROWS, rows)
+        ]
+        signature = {k: tf.TensorSpec(v.shape, v.dtype) for k, v in parts[0].items()}
+        return tf.data.Dataset.from_generator(lambda: iter(parts), output_signature=signature)
+
+    feed = iter(step.strategy.distribute_datasets_from_function(parts_of_batches))
+    step.run(feed, 1)
+    found["after"] = flat(step.model.trainable_variables)
+    found["scale"] = np.array([variable.numpy() for variable in step.loss_scale.variables])
+    found["iterations"] = step.optimizer.iterations.numpy()
+    step.run(feed, 1)
+    found["next"] = flat(step.model.trainable_variables)
+    replicas = step.strategy.run(lambda: step.model.kernel.value + 0.0)
+    replicas = step.strategy.experimental_local_results(replicas)
+    found["of replicas"] = np.stack([part.numpy() for part in replicas])
     return found
 
 
