@@ -55,9 +55,11 @@ class Bigram(LanguageModel):
         self.bias = self.add_weight((V,), "zeros", name="bias")
         self.built = True
 
-    def call(self, features, state=None, training=False):
-        logits = ops.matmul(ops.take(self.table, features["inputs"], axis=0), self.kernel)
-        return ops.cast(logits + self.bias, "float32"), state
+    def hidden(self, features, state=None, training=False):
+        return ops.take(self.table, features["inputs"], axis=0), state
+
+    def logits(self, hidden):
+        return ops.cast(ops.matmul(hidden, self.kernel) + self.bias, "float32")
 
 
 class Masks(Bigram):
@@ -70,9 +72,9 @@ class Masks(Bigram):
     def initial_state(self, batch_size):
         return ops.zeros((batch_size, 64))
 
-    def call(self, features, state=None, training=False):
-        logits, _ = super().call(features)
-        return logits, self.dropout(ops.ones_like(state), training=training)
+    def hidden(self, features, state=None, training=False):
+        hidden, _ = super().hidden(features)
+        return hidden, self.dropout(ops.ones_like(state), training=training)
 
 
 # Without biases: the gradient of a key's bias is nothing but rounding, which Adam makes large.
