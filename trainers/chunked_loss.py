@@ -68,9 +68,11 @@ def over_chunks(function, model, hidden, *of_tokens):
     count = rows[0].shape[0] or tf.shape(rows[0])[0]
     most = max(MOST_LOGITS // vocabulary_size(model, rows[0]), 1)
     chunks = -(-count // most)
-    size = -(-count // chunks)  # chunks of one size, with little padding
-    if isinstance(chunks, int) and chunks == 1:
+    if tf.is_tensor(chunks):
+        chunks = tf.maximum(chunks, 1)  # of no token, perhaps
+    elif chunks == 1:
         return function(*rows)
+    size = -(-count // chunks)  # chunks of one size, with little padding
 
     def chunked(x):
         padding = [[0, chunks * size - count]] + [[0, 0]] * (len(x.shape) - 1)
