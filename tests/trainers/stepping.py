@@ -10,13 +10,14 @@ import random
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
 from keras import ops
 
 from tests.trainers.data.made import language_store, pair_store
-from trainers import losses, optimizers, strategies
+from trainers import chunked_loss, losses, optimizers, strategies
 from trainers.data import batches, example_batches, pipeline
 from trainers.settings import ROOT
 from trainers.step import TrainStep
@@ -121,10 +122,16 @@ def flat(variables):
     return np.concatenate([np.ravel(variable.numpy()) for variable in variables])
 
 
-def trained(family, optimizer, strategy="one_device", steps=12, **settings):
-    """{"results": of TrainStep.run, "weights": flat, "state": flat} after some steps."""
+def trained(family, optimizer, strategy="one_device", steps=12, tokens=None, **settings):
+    """{"results": of TrainStep.run, "weights": flat, "state": flat} after some steps.
+
+    With `tokens`, so many are a chunk of the loss, and a decoder's blocks are recomputed.
+    """
     step, plan = make(family, optimizer, strategy, **settings)
-    results = step.run(iterator(step, plan), steps)
+    most = tokens * V if tokens else chunked_loss.MOST_LOGITS
+    step.model.rematerialise = bool(tokens)
+    with mock.patch.object(chunked_loss, "MOST_LOGITS", most):
+        results = step.run(iterator(step, plan), steps)
     state = [np.ravel(array) for array in step.carried.get()]
     return {
         "results": results,
@@ -151,11 +158,16 @@ WAYS = {
     "2 replicas": {"strategy": "mirrored", "xla": True},
     "2 replicas, 2 micro-batches": {"strategy": "mirrored", "accumulation": 2},
     "2 replicas, 2 micro-batches, XLA": {"strategy": "mirrored", "accumulation": 2, "xla": True},
+    "2 replicas, 2 micro-batches, chunks": {
+        "strategy": "mirrored",
+        "accumulation": 2,
+        "tokens": 20,
+    },
 }
-one_device, two, four, replicas, both, both_by_xla = WAYS
+one_device, two, four, replicas, both, both_by_xla, in_chunks = WAYS
 RUNS = {
     ("lstm_lm", "adamw"): (one_device, two, four, replicas, both),
-    ("decoder_lm", "muon"): (one_device, four, replicas, both),
+    ("decoder_lm", "muon"): (one_device, four, replicas, both, in_chunks),
     # Takes the longest to compile.
     ("encoder_decoder", "adamw"): (one_device, two, both_by_xla),
 }
