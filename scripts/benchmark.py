@@ -134,9 +134,9 @@ def shakespeare_rows():
 MEASURED = {
     "train_step": train_step_rows,
     "store": store_rows,
-    "memory": memory_rows,
     "help": help_rows,
     "startup": startup_rows,
+    "memory": memory_rows,
     "shakespeare": shakespeare_rows,
 }
 
