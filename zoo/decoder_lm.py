@@ -52,7 +52,7 @@ class DecoderLM(LanguageModel):
       window: tokens back that attention sees, itself included; None for all.
       dropout: rate after the embedding and on every sublayer's output.
       rematerialise: recompute each block's activations in the backward pass (Chen et al. 2016):
-        less memory for about a third more time.
+        less memory for up to a third more time.
 
     Raises:
       ValueError: settings that do not fit together.

@@ -52,7 +52,7 @@ class EncoderDecoder(LanguageModel):
       scale_embeddings: multiplies token vectors by sqrt(width) (Vaswani et al. 2017, 3.4).
       dropout: rate after embeddings and on every sublayer's output.
       rematerialise: recompute each block's activations in the backward pass (Chen et al. 2016):
-        less memory for about a third more time.
+        less memory for up to a third more time.
 
     Raises:
       ValueError: settings that do not fit together.
