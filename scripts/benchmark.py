@@ -7,6 +7,8 @@ Works, of which --only takes names or their beginnings:
   train_step   a train step against the same model in eager PyTorch, in bfloat16 by autocast or
                as a whole, whichever is faster; "train_step gpt2", "train_step lstm" for a part
   store        batches from a store of 2e8 tokens
+  memory       peak memory and time of a train step: the loss in chunks against all logits at
+               once, blocks recomputed against kept; the peer's column has the other way
   help         the command line's help
   startup      the quickstart, from its start to its first trained step
   shakespeare  a whole run until a validation loss, against nanoGPT's recipe in PyTorch
@@ -29,6 +31,7 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "benchmarks")
 sys.path.insert(0, HERE)
 
 import command_line  # noqa: E402 - found in the folder above
+import memory  # noqa: E402
 from shapes import train_step_works  # noqa: E402
 from turns import alternate  # noqa: E402
 
@@ -89,6 +92,10 @@ def store_rows():
     yield "store: memory's growth while reading", f"{max(growth) / 1e6:.1f} MB", "", "", "none"
 
 
+def memory_rows():
+    yield from memory.rows(FLAGS.repeats, FLAGS.seconds)
+
+
 def help_rows():
     yield "help", command_line.median_of(command_line.help_seconds(FLAGS.repeats)), "", "", "<= 1 s"
 
@@ -129,6 +136,7 @@ MEASURED = {
     "store": store_rows,
     "help": help_rows,
     "startup": startup_rows,
+    "memory": memory_rows,
     "shakespeare": shakespeare_rows,
 }
 

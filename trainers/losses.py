@@ -28,10 +28,10 @@ class CrossEntropy:
         self.z_loss = z_loss
 
     def __call__(self, logits, targets, weights):
-        """Sums over the tokens of a batch.
+        """Sums over tokens.
 
         Args:
-          logits: float32 [B, T, V]; targets: int32 [B, T]; weights: float32 [B, T].
+          logits: float32 [..., V]; targets: int32 [...]; weights: float32 [...].
 
         Returns:
           (objective, nll): scalars; what to differentiate, and the plain negative

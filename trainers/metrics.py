@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers.carried_state import CarriedState
+from trainers.chunked_loss import over_chunks
 from trainers.data.pipeline import dataset
 
 STEPS_BETWEEN_QUESTIONS = 50  # of evaluation, whether to go on with it
@@ -63,13 +64,18 @@ class Evaluation:
 
     def sums_of_batch(self, features):
         """float64 [3]: loss in nats, tokens whose prediction is right, tokens."""
-        logits, state = self.model(features, state=self.carried.read())
+        hidden, state = self.model.hidden(features, state=self.carried.read())
         self.carried.write(state)
-        targets, weights = features["targets"], tf.cast(features["weights"], tf.float64)
-        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        right = tf.argmax(logits, axis=-1, output_type=tf.int32) == targets
-        terms = [tf.cast(nll, tf.float64), tf.cast(right, tf.float64), tf.ones_like(weights)]
-        return tf.stack([tf.reduce_sum(term * weights) for term in terms])
+
+        def measure(hidden, targets):
+            logits = self.model.logits(hidden)
+            nll = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+            right = tf.argmax(logits, axis=-1, output_type=tf.int32) == targets
+            return (), tf.stack([nll, tf.cast(right, nll.dtype), tf.ones_like(nll)], axis=-1)
+
+        _, measured = over_chunks(measure, self.model, hidden, features["targets"])
+        weights = tf.reshape(features["weights"], [-1, 1])
+        return tf.reduce_sum(tf.cast(measured, tf.float64) * tf.cast(weights, tf.float64), axis=0)
 
 
 def measures(loss, correct, tokens, meta):

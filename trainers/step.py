@@ -14,6 +14,7 @@ import contextlib
 import tensorflow as tf
 
 from trainers.carried_state import CarriedState, copies_of_replicas
+from trainers.chunked_loss import loss_and_gradients
 from trainers.errors import UserError
 from trainers.loss_scale import make_loss_scale
 from zoo.layers.dropout import step_seed
@@ -177,16 +178,10 @@ class TrainStep:
         return sums, [array.concat() for array in states]
 
     def sums_of_micro_batch(self, features, state, seed, scale):
-        variables = self.model.trainable_variables
-        with step_seed(seed), tf.GradientTape() as tape:
-            logits, state = self.model(features, state=state, training=True)
-            objective, nll = self.objective(logits, features["targets"], features["weights"])
-            objective *= scale
-        gradients = tape.gradient(
-            objective, [v.value for v in variables], unconnected_gradients="zero"
-        )
-        # A table's gradient comes as the rows that were looked up.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        with step_seed(seed):
+            nll, gradients, state = loss_and_gradients(
+                self.model, self.objective, features, state, scale
+            )
         return [nll, tf.reduce_sum(features["weights"]), *gradients], state
 
     def step_and_replica_seed(self):

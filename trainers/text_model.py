@@ -4,6 +4,7 @@ import inspect
 
 import tensorflow as tf
 
+from trainers.chunked_loss import over_chunks
 from zoo.decoding import loop, samplers
 from zoo.decoding.loop import EOS
 
@@ -140,8 +141,14 @@ class TextModel(tf.Module):
         ends = tf.cast(rows.row_lengths(), tf.int32) - 1
         length = rounded(tf.reduce_max(ends))
         rows = rows.to_tensor(shape=tf.stack([-1, length + 1]))
-        logits = self.model({"inputs": rows[:, :-1], **self.source(prompts)})
-        gained = tf.gather(tf.nn.log_softmax(logits), rows[:, 1:], batch_dims=2)
+        hidden, _ = self.model.hidden({"inputs": rows[:, :-1], **self.source(prompts)})
+
+        def log_probabilities(hidden, tokens):
+            logits = self.model.logits(hidden)
+            return (), -tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
+
+        _, gained = over_chunks(log_probabilities, self.model, hidden, rows[:, 1:])
+        gained = tf.reshape(gained, tf.shape(rows[:, 1:]))
         scored = tf.sequence_mask(ends, length) & ~tf.sequence_mask(ends - num_tokens, length)
         gained = tf.ragged.boolean_mask(gained, scored)
         return {

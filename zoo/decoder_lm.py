@@ -51,6 +51,8 @@ class DecoderLM(LanguageModel):
       logit_soft_cap: logits become cap * tanh(logits / cap) (Gemma Team 2024); None for none.
       window: tokens back that attention sees, itself included; None for all.
       dropout: rate after the embedding and on every sublayer's output.
+      rematerialise: recompute each block's activations in the backward pass (Chen et al. 2016):
+        less memory for up to a third more time.
 
     Raises:
       ValueError: settings that do not fit together.
@@ -77,6 +79,7 @@ class DecoderLM(LanguageModel):
         logit_soft_cap: float | None = None,
         window: int | None = None,
         dropout: float = 0.0,
+        rematerialise: bool = False,
         name: str | None = None,
     ):
         super().__init__(name=name)
@@ -107,6 +110,7 @@ class DecoderLM(LanguageModel):
         self.rotary_base = rotary_base
         self.logit_soft_cap = logit_soft_cap
         self.window = window
+        self.rematerialise = rematerialise
 
         self.embedding = TokenEmbedding(
             vocabulary_size,
@@ -148,7 +152,8 @@ class DecoderLM(LanguageModel):
         mask = causal_mask(features.get("segments"), length, self.window)
         x, rotation = self.embed(features["inputs"], positions, training)
         for block in self.blocks:
-            x = block(x, mask, rotation, training=training)
+            apply = block.rematerialised if self.rematerialise and training else block
+            x = apply(x, mask, rotation, training=training)
         return self.final_norm(x), state
 
     def embed(self, tokens, positions, training=False):

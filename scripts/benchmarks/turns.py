@@ -4,6 +4,7 @@ A side is a program that prints "ready" once it is warm, and then, for each line
 its standard input, works for so long and prints what it reached.
 """
 
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -61,16 +62,26 @@ class Side:
         self.process.wait()
 
 
-def alternate(commands, repeats, seconds):
-    """Figures of each command in turns: a list of `repeats` for each."""
+@contextlib.contextmanager
+def started(commands):
+    """A Side of each command, warmed up one after another, for that is work too."""
     sides = []
     try:
-        for command in commands:  # one after another: warming up is work too
+        for command in commands:
             sides.append(Side(command))
             sides[-1].wait_until_ready()
-        return list(
-            zip(*([side.measure(seconds) for side in sides] for _ in range(repeats)), strict=True)
-        )
+        yield sides
     finally:
         for side in sides:
             side.close()
+
+
+def alternate(commands, repeats, seconds):
+    """Figures of each command in turns: a list of `repeats` for each."""
+    with started(commands) as sides:
+        return turns_of(sides, repeats, seconds)
+
+
+def turns_of(sides, repeats, seconds):
+    figures = [[side.measure(seconds) for side in sides] for _ in range(repeats)]
+    return list(zip(*figures, strict=True))

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -21,7 +22,7 @@ import tensorflow as tf
 from keras import ops
 
 from tests.trainers.data.made import language_store, pair_store
-from trainers import losses, metrics, optimizers, strategies
+from trainers import chunked_loss, losses, metrics, optimizers, strategies
 from trainers.data import batches, example_batches, pipeline
 from trainers.settings import ROOT
 from trainers.step import TrainStep
@@ -60,9 +61,11 @@ class Bigram(LanguageModel):
         self.bias = self.add_weight((V,), "zeros", name="bias")
         self.built = True
 
-    def call(self, features, state=None, training=False):
-        logits = ops.matmul(ops.take(self.table, features["inputs"], axis=0), self.kernel)
-        return ops.cast(logits + self.bias, "float32"), state
+    def hidden(self, features, state=None, training=False):
+        return ops.take(self.table, features["inputs"], axis=0), state
+
+    def logits(self, hidden):
+        return ops.cast(ops.matmul(hidden, self.kernel) + self.bias, "float32")
 
 
 class Masks(Bigram):
@@ -75,9 +78,9 @@ class Masks(Bigram):
     def initial_state(self, batch_size):
         return ops.zeros((batch_size, 64))
 
-    def call(self, features, state=None, training=False):
-        logits, _ = super().call(features)
-        return logits, self.dropout(ops.ones_like(state), training=training)
+    def hidden(self, features, state=None, training=False):
+        hidden, _ = super().hidden(features)
+        return hidden, self.dropout(ops.ones_like(state), training=training)
 
 
 # Without biases: the gradient of a key's bias is nothing but rounding, which Adam makes large.
@@ -131,10 +134,16 @@ def flat(variables):
     return np.concatenate([np.ravel(variable.numpy()) for variable in variables])
 
 
-def trained(family, optimizer, strategy="one_device", steps=20, **settings):
-    """{"results": of TrainStep.run, "weights", "state": flat, "evaluated"} after some steps."""
+def trained(family, optimizer, strategy="one_device", steps=20, tokens=None, **settings):
+    """{"results": of TrainStep.run, "weights", "state": flat, "evaluated"} after some steps.
+
+    With `tokens`, so many are a chunk of the loss, and a decoder's blocks are recomputed.
+    """
     step, plan = make(family, optimizer, strategy, **settings)
-    results = step.run(iterator(step, plan), steps)
+    most = tokens * V if tokens else chunked_loss.MOST_LOGITS
+    step.model.rematerialise = bool(tokens)
+    with mock.patch.object(chunked_loss, "MOST_LOGITS", most):
+        results = step.run(iterator(step, plan), steps)
     state = [np.ravel(array) for array in step.carried.get()]
     return {
         "results": results,
@@ -169,13 +178,26 @@ WAYS = {
     "2 replicas": {"strategy": "mirrored", "xla": True},
     "2 replicas, 2 micro-batches": {"strategy": "mirrored", "accumulation": 2},
     "2 replicas, 2 micro-batches, XLA": {"strategy": "mirrored", "accumulation": 2, "xla": True},
+    "2 replicas, 2 micro-batches, chunks": {
+        "strategy": "mirrored",
+        "accumulation": 2,
+        "tokens": 20,
+    },
     "2 workers": {"strategy": "multi_worker", "xla": True},
     "2 workers, 2 micro-batches": {"strategy": "multi_worker", "accumulation": 2},
 }
-one_device, two, four, replicas, both, both_by_xla, workers, both_of_workers = WAYS
+one_device, two, four, replicas, both, both_by_xla, in_chunks, workers, both_of_workers = WAYS
 RUNS = {
     ("lstm_lm", "adamw"): (one_device, two, four, replicas, both, workers, both_of_workers),
-    ("decoder_lm", "muon"): (one_device, four, replicas, both, workers, both_of_workers),
+    ("decoder_lm", "muon"): (
+        one_device,
+        four,
+        replicas,
+        both,
+        in_chunks,
+        workers,
+        both_of_workers,
+    ),
     # Takes the longest to compile.
     ("encoder_decoder", "adamw"): (one_device, four, replicas, both_by_xla, workers),
 }

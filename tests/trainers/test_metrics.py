@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.data.made import language_store, pair_store
-from trainers import metrics
+from trainers import chunked_loss, metrics
 from trainers.data.batches import contiguous, windows
 from trainers.data.example_batches import bucketed, packed
 from zoo import LSTMLM, DecoderLM, EncoderDecoder
@@ -66,6 +66,24 @@ def test_a_carried_state_begins_at_zero_in_every_evaluation(tmp_path):
         sums = sums + more
     assert first["tokens"] == sums[2] == store.meta["target_tokens"]
     assert first["loss"] == pytest.approx(sums[0] / sums[2], rel=1e-6)
+
+
+@pytest.mark.parametrize("plan_of", [windows, bucketed])
+def test_logits_are_made_a_few_tokens_at_a_time(tmp_path, monkeypatch, plan_of):
+    # Truth: all of a batch's logits at once.
+    store = language_store(tmp_path, TEXTS, split="validation")
+    model = random_weights(DecoderLM(257, num_layers=1, width=16))
+    plan = plan_of(store, 4, 32, training=False)
+    whole = metrics.Evaluation(model, plan, tf.distribute.get_strategy()).run()
+    seen = []
+    logits = model.logits
+    monkeypatch.setattr(chunked_loss, "MOST_LOGITS", 40 * 257)
+    monkeypatch.setattr(model, "logits", lambda hidden: seen.append(hidden.shape) or logits(hidden))
+    found = metrics.Evaluation(model, plan, tf.distribute.get_strategy()).run()
+    assert found == pytest.approx(whole, rel=1e-6)
+    assert len(seen) >= 3  # to know their number, in the first chunk, in the loop
+    if plan_of is windows:
+        assert max(shape[0] for shape in seen) <= 40
 
 
 def test_a_source_is_read(tmp_path):

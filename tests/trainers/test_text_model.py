@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.tiny import FAMILIES, BytesTokenizer, family
+from trainers import chunked_loss
 from trainers.export import teacher_forced_logits
 from trainers.text_model import TextModel, before_stop
 from zoo import DecoderLM
@@ -77,6 +78,17 @@ def test_score_is_the_log_probability_of_the_text_token_by_token(each):
             expected[:count] = np.take_along_axis(log_probabilities, tokens[:, None], 1)[:, 0]
         np.testing.assert_allclose(scores["token_log_probabilities"][row], expected, atol=1e-3)
         np.testing.assert_allclose(scores["log_probabilities"][row], expected.sum(), atol=1e-3)
+
+
+def test_score_makes_logits_a_few_tokens_at_a_time(decoder, monkeypatch):
+    # Truth: all logits at once.
+    expected = decoder.score(PROMPTS, PROMPTS[::-1])
+    monkeypatch.setattr(chunked_loss, "MOST_LOGITS", 7 * tokenizer.vocabulary_size)
+    found = text_model("decoder_lm").score(PROMPTS, PROMPTS[::-1])
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5)
+    none = tf.zeros([0], tf.string)
+    assert not decoder.score(none, none)["log_probabilities"].shape[0]
 
 
 def test_score_refuses_what_the_model_cannot_read(decoder):

@@ -31,6 +31,7 @@ MODELS = {
     "sinusoidal": lambda: DecoderLM(
         V, positions="sinusoidal", norm="rms_without_gain", activation="geglu", **small
     ),
+    "rematerialised": lambda: DecoderLM(V, rematerialise=True, **deep),
     "no_positions": lambda: DecoderLM(V, positions="none", activation="relu", **small),
     "translation": lambda: EncoderDecoder(V, num_encoder_layers=1, **deep),
     "translation_original": lambda: EncoderDecoder(

@@ -1,8 +1,9 @@
 """A Transformer block: attention, attention over a source where there is one, feed-forward."""
 
 import keras
+from keras import ops
 
-from zoo.layers.dropout import Dropout
+from zoo.layers.dropout import Dropout, current_seed, step_seed
 from zoo.layers.norms import norm
 
 
@@ -79,7 +80,34 @@ class Block(keras.layers.Layer):
         x, _ = self.residual(x, feed_forward, self.feed_forward_norm, 2, training)
         return x if cache is None else (x, new_cache)
 
+    def rematerialised(self, x, *options, training=True):
+        """As `call` without a cache; only the inputs are kept for the gradient, and the rest is
+        computed once more (Chen et al. 2016)."""
+        weights = self.trainable_variables
+        seed = current_seed()
+        if seed is None and self.dropouts[0].rate:  # the same masks both times
+            seed = ops.cast(self.dropouts[0].generator.next(), "int32")
+
+        # TensorFlow takes floating tensors alone for arguments, and has no gradient for others.
+        arguments = [x, *options, [weight.value for weight in weights]]
+        leaves = keras.tree.flatten(arguments)
+        floating = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
+
+        def compute(*values):
+            given = list(leaves)
+            for i, value in zip(floating, values, strict=True):
+                given[i] = value
+            *inputs, values = keras.tree.pack_sequence_as(arguments, given)
+            with keras.StatelessScope(list(zip(weights, values, strict=True))), step_seed(seed):
+                return self(*inputs, training=training)
+
+        return keras.remat(compute)(*(leaves[i] for i in floating))
+
     def residual(self, x, sublayer, normalise, i, training):
         y, extra = sublayer(normalise(x) if self.norm_first else x)
         x = x + self.dropouts[i](y, training=training)
         return (x if self.norm_first else normalise(x)), extra
+
+
+def is_floating(x):
+    return x is not None and "float" in keras.backend.standardize_dtype(x.dtype)

@@ -27,6 +27,11 @@ def step_seed(seed):
         _step_seed = outer
 
 
+def current_seed():
+    """The seed of the `step_seed` around, or None."""
+    return _step_seed
+
+
 class GivenSeed(keras.random.SeedGenerator):
     """Hands a tensor to keras.random, which takes only integers and SeedGenerators."""
 
