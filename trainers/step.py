@@ -6,7 +6,7 @@
 3. `update`: the gradient is divided by the global weight, or by the rows; clipped by global
    norm, once, after the reduction; then the optimizer.
 
-XLA compiles part 1, and on a single replica part 3.
+XLA compiles part 1, and where a process has a single replica part 3.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from trainers.carried_state import CarriedState, copies_of_replicas
 from trainers.chunked_loss import loss_and_gradients
 from trainers.errors import UserError
 from trainers.loss_scale import make_loss_scale
+from trainers.strategies import num_workers
 from zoo.layers.dropout import step_seed
 
 
@@ -92,10 +93,10 @@ class TrainStep:
     def compile(self, xla, xla_update=None):
         """Makes the functions anew, with XLA or without."""
         self.xla = xla
-        alone = self.strategy.num_replicas_in_sync == 1
+        alone = self.strategy.num_replicas_in_sync == num_workers(self.strategy)
         xla_update = xla if xla_update is None else xla_update
         self._sums = tf.function(self.sums_of_batch, jit_compile=xla)
-        # XLA cannot compile what replicas tell each other.
+        # XLA cannot compile how the replicas of a process wait for each other.
         self._update = tf.function(self.update, jit_compile=xla_update and alone)
         self._loop = tf.function(self.loop)
 

@@ -17,15 +17,21 @@ def make_steps(work, xla="auto"):
     from trainers import startup
 
     startup.import_tensorflow()
-    import keras
-    import numpy as np
     import tensorflow as tf
 
-    from trainers import losses, optimizers, step
-    from trainers.xla import use_xla
+    tf.config.threading.set_intra_op_parallelism_threads(turns.THREADS)
+    model, optimizer = make_model(work)
+    strategy = tf.distribute.get_strategy()
+    return trained_by(work, model, optimizer, strategy, {"on": True, "off": False}.get(xla, xla))
+
+
+def make_model(work):
+    """(model, optimizer) of a work."""
+    import keras
+
+    from trainers import optimizers
     from zoo import LSTMLM, DecoderLM
 
-    tf.config.threading.set_intra_op_parallelism_threads(turns.THREADS)
     keras.utils.set_random_seed(0)
     if work.precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -46,15 +52,26 @@ def make_steps(work, xla="auto"):
     else:
         model = LSTMLM(work.vocabulary_size, work.num_layers, work.width)
         optimizer = keras.optimizers.SGD(1e-3)
-    optimizers.prepare(optimizer, model.trainable_variables, [])
+    return model, optimizers.prepare(optimizer, model.trainable_variables, [])
+
+
+def trained_by(work, model, optimizer, strategy, xla="auto"):
+    """A function of how many steps to take on a batch of noise."""
+    import numpy as np
+    import tensorflow as tf
+
+    from trainers import losses, step
+    from trainers.xla import use_xla
+
     train_step = step.TrainStep(
         model,
         optimizer,
         losses.CrossEntropy(),
-        tf.distribute.get_strategy(),
+        strategy,
         work.batch_size,
         clip_norm=1.0,
-        xla=use_xla({"on": True, "off": False}.get(xla, xla)),
+        xla=use_xla(xla),
+        xla_update=use_xla(xla, "float32"),
     )
     generator = np.random.default_rng(0)
     shape = (work.batch_size, work.length)
@@ -67,7 +84,13 @@ def make_steps(work, xla="auto"):
         "positions": np.arange(work.length, dtype=np.int32)[None]
         + np.full(shape, int(work.family == "lstm"), np.int32),
     }
-    iterator = iter(tf.data.Dataset.from_tensors(features).repeat())
+    replicas = strategy.num_replicas_in_sync
+    share = {name: feature[: work.batch_size // replicas] for name, feature in features.items()}
+    iterator = iter(
+        strategy.distribute_datasets_from_function(
+            lambda _: tf.data.Dataset.from_tensors(share).repeat()
+        )
+    )
     return lambda count: train_step.run(iterator, count)
 
 

@@ -59,7 +59,7 @@ def applied(optimizer, steps=3, exclude=()):
         ({"global_clipnorm": 1.0}, "set train.clip_norm"),
         ({"gradient_accumulation_steps": 2}, "set ACCUMULATION"),
         ({"use_ema": True}, "set train.ema_decay"),
-        ({"loss_scale_factor": 2.0}, 'choose PRECISION "mixed_bfloat16"'),
+        ({"loss_scale_factor": 2.0}, 'choose PRECISION "mixed_float16"'),
     ],
 )
 def test_what_the_step_does_itself_is_refused_with_the_setting_to_use(setting, mend):
