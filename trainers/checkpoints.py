@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 
@@ -34,6 +35,8 @@ class Checkpoints:
         self.keep = max(keep, 1)
         self.best_metric = best_metric
         self.writes = writes
+        self.thread = ThreadPoolExecutor(max_workers=1)
+        self.pending = None
 
     def steps(self):
         """Steps of the checkpoints that are there, ascending."""
@@ -59,24 +62,49 @@ class Checkpoints:
           metrics: {name: float}, kept with it.
           notes: what the trainer wants to know when it goes on from here, for JSON.
         """
+        self.save_soon(state, step, metrics, notes)
+        self.wait()
+
+    def save_soon(self, state, step, metrics, notes=None):
+        """As `save`, and returns when the state may change: the rest is done by a thread.
+
+        The checkpoint is there after `wait`, which every other method that needs it calls; an
+        error of the thread is raised there.
+        """
         if not self.writes:
             return
+        self.wait()
         temporary = os.path.join(self.folder, f"step_{step}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary)
         state.write(os.path.join(temporary, STATE))
-        files = {name: digest(os.path.join(temporary, name)) for name in os.listdir(temporary)}
-        meta = {"step": step, "metrics": metrics, "notes": notes or {}, "files": files}
-        write_meta(temporary, meta)
-        for name in (*os.listdir(temporary), "."):
-            synchronise(os.path.join(temporary, name))
-        shutil.rmtree(self.path(step), ignore_errors=True)  # one that was found to be damaged
-        os.rename(temporary, self.path(step))
+        meta = {"step": step, "metrics": metrics, "notes": notes or {}}
+        self.pending = self.thread.submit(self.put_in_place, temporary, meta)
+
+    def wait(self):
+        if self.pending:
+            pending, self.pending = self.pending, None
+            pending.result()
+
+    def put_in_place(self, temporary, meta):
+        paths = [os.path.join(temporary, name) for name in sorted(os.listdir(temporary))]
+        # The disk is as busy with the one as a core is with the other.
+        with ThreadPoolExecutor() as threads:
+            on_disk = [threads.submit(synchronise, path) for path in paths]
+            files = {os.path.basename(path): digest(path) for path in paths}
+            for each in on_disk:
+                each.result()
+        write_meta(temporary, meta | {"files": files})
+        synchronise(temporary)
+        path = self.path(meta["step"])
+        shutil.rmtree(path, ignore_errors=True)  # one that was found to be damaged
+        os.rename(temporary, path)
         synchronise(self.folder)
         self.remove_old()
 
     def annotate(self, step, metrics, notes):
         """Gives a checkpoint other metrics and notes."""
+        self.wait()
         if self.writes:
             path = self.path(step)
             write_meta(path, read_meta(path) | {"metrics": metrics, "notes": notes})
@@ -107,6 +135,7 @@ class Checkpoints:
         Raises:
           UserError: there are checkpoints, and all are damaged.
         """
+        self.wait()
         damaged = []
         for step in reversed(self.steps()):
             if fault := find_fault(self.path(step)):

@@ -69,6 +69,7 @@ class Loop:
         while self.due or not self.is_finished():
             if self.is_asked_to_stop():
                 self.save()
+                self.saved.wait()
                 raise Interrupted(
                     f"{self.interruption.reason or 'another worker'}: stopped and saved at step "
                     f"{self.now:,} of {self.steps:,}; the same command goes on"
@@ -78,6 +79,7 @@ class Loop:
             else:
                 self.train()
         self.save()  # where a callback has ended it
+        self.saved.wait()
         self.watching.on_train_end()
 
     def train(self):
@@ -143,7 +145,7 @@ class Loop:
     def save(self):
         if self.saved_at != self.now:
             self.state.gather()
-            self.saved.save(self.state, self.now, {}, self.notes())
+            self.saved.save_soon(self.state, self.now, {}, self.notes())
             self.saved_at = self.now
 
     def notes(self):

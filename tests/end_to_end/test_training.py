@@ -100,11 +100,12 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(trained, tmp_path, mo
     family, model_dir, _, _ = trained
     stopped = str(tmp_path / "run")
     flags = [*arguments(str(tmp_path), family), f"--model_dir={stopped}"]
-    save = checkpoints.Checkpoints.save
+    save = checkpoints.Checkpoints.save_soon
 
     def save_and_stop(self, state, step, *rest):
         if moment == "after a checkpoint":
             save(self, state, step, *rest)
+            self.wait()
         elif step == 10:
             return save(self, state, step, *rest)
         raise Stopped
@@ -116,7 +117,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(trained, tmp_path, mo
         if moment == "in an evaluation":
             patch.setattr(metrics.Evaluation, "run", evaluate_and_stop)
         else:
-            patch.setattr(checkpoints.Checkpoints, "save", save_and_stop)
+            patch.setattr(checkpoints.Checkpoints, "save_soon", save_and_stop)
         with pytest.raises(Stopped):
             command(*flags)
     status, out, err = command(*flags)
