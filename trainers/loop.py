@@ -3,6 +3,8 @@
 import numpy as np
 
 from trainers import metrics, strategies
+from trainers.callbacks.states import CallbackStates
+from trainers.callbacks.watching import is_ours
 from trainers.errors import Interrupted, UserError
 
 
@@ -59,12 +61,17 @@ class Loop:
         self.checkpoint_every = checkpoint_every
         self.periods = report_every, evaluate_every, checkpoint_every
         self.now = self.saved_at = feed.now
+        self.notes_at_first = notes
         self.take(notes)
+        self.callback_states = CallbackStates(
+            [each for each in watching.callbacks if not is_ours(each)]
+        )
 
     def run(self):
         """Raises Interrupted, and UserError where the loss stays no number."""
         self.interruption.wait_for_reports()
         self.watching.on_train_begin()
+        self.callback_states.set(self.notes_at_first.get("callbacks", []))
         self.watching.on_epoch_begin(self.now // self.evaluate_every)
         while self.due or not self.is_finished():
             if self.is_asked_to_stop():
@@ -149,7 +156,12 @@ class Loop:
             self.saved_at = self.now
 
     def notes(self):
-        return {"evaluation_due": self.due, "logs": self.logs, **self.recovery.state()}
+        return {
+            "evaluation_due": self.due,
+            "logs": self.logs,
+            "callbacks": self.callback_states.get(),
+            **self.recovery.state(),
+        }
 
     def take(self, notes):
         """The opposite of `notes`."""

@@ -55,5 +55,11 @@ def watch(directory, model, now, steps, notes, callbacks, chief, make_text_model
     )
 
 
+def is_ours(callback):
+    return isinstance(
+        callback, metrics_file.MetricsFile | tensorboard.TensorBoard | progress.Progress
+    )
+
+
 def writes(callback):
     return isinstance(callback, WRITERS) or getattr(callback, "chief_only", False)
