@@ -11,6 +11,8 @@ Works, of which --only takes names or their beginnings:
                once, blocks recomputed against kept; the peer's column has the other way
   help         the command line's help
   startup      the quickstart, from its start to its first trained step
+  checkpoint   saving a model of 124 million parameters, against writing as many bytes
+  workers      two workers on half the cores each, against one process on all of them
   shakespeare  a whole run until a validation loss, against nanoGPT's recipe in PyTorch
 
 Ours and the peer run in turns, in processes of their own with two threads each. Figures are
@@ -24,6 +26,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 
 from absl import app, flags
 
@@ -106,6 +109,42 @@ def startup_rows():
     yield "startup, tokenizer and store made too", f"{anew:.2f} s", "", "", ""
 
 
+def checkpoint_rows():
+    found = figures_of("checkpoint.py", tempfile.gettempdir())
+    yield (
+        f"checkpoint, {found['bytes'] / 1e9:.2f} GB",
+        f"{found['save']:.2f} s",
+        f"{found['disk']:.2f} s, the disk alone",
+        f"{found['save'] / found['disk']:.2f}",
+        "<= 1.20",
+    )
+    yield (
+        "checkpoint, training waits",
+        f"{found['blocks']:.2f} s",
+        "",
+        "",
+        "<= 1.20 s, 2 % of a minute",
+    )
+
+
+def workers_rows():
+    found = figures_of("workers.py")
+    beyond = (found["two"] - found["all_reduce"]) / found["one"]
+    yield (
+        "workers: a step of gpt2 6x384 B8 T256",
+        f"{found['two']:.2f} s, of which all-reduce {found['all_reduce']:.2f} s",
+        f"{found['one']:.2f} s",
+        f"{beyond:.2f} without it",
+        "<= 1.10",
+    )
+
+
+def figures_of(script, *arguments):
+    return json.loads(
+        subprocess.check_output([sys.executable, os.path.join(HERE, script), *arguments])
+    )
+
+
 def shakespeare_rows():
     if not FLAGS.shakespeare:
         raise app.UsageError("the work `shakespeare` needs --shakespeare=/path/to/input.txt")
@@ -137,6 +176,8 @@ MEASURED = {
     "help": help_rows,
     "startup": startup_rows,
     "memory": memory_rows,
+    "checkpoint": checkpoint_rows,
+    "workers": workers_rows,
     "shakespeare": shakespeare_rows,
 }
 

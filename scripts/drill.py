@@ -58,7 +58,8 @@ def main(argv):
     training = time.monotonic() - began - startup
     print(f"left alone: {startup:.0f} s to the first report, {training:.0f} s more", flush=True)
 
-    harmed.longest = startup + training * min(2 / len(rounds), 0.8)
+    # Long enough for some to come far, short enough for all to meet the run.
+    harmed.longest = startup + training * min(max(2 / len(rounds), 0.15), 0.8)
     met = collections.Counter()
     for name in rounds:
         found = FAULTS[name](harmed)

@@ -16,8 +16,8 @@ LEFT_AT_ONCE = 130  # as shells say of SIGINT
 class Interruption:
     """Turns SIGINT, SIGTERM and the end of a time into a question that training asks.
 
-    While it is entered, a signal raises Interrupted; after `wait_for_reports` it makes `asked`
-    true instead. A second SIGINT leaves the process at once. Signals are read by a thread, for
+    While it is entered, a signal raises Interrupted; between `wait_for_reports` and
+    `wait_no_more` it makes `asked` true instead. A second SIGINT leaves the process at once. Signals are read by a thread, for
     the main one hears of them only between two calls of TensorFlow.
 
     Args:
@@ -61,14 +61,17 @@ class Interruption:
         if self.in_main_thread:
             self.take_signals()  # TensorFlow has taken SIGTERM where it joined a cluster
         if self.reason:
-            raise Interrupted(self.too_early(self.reason))
+            raise Interrupted(self.at_once_because(self.reason))
 
     def handle(self, number, frame):
         if self.at_once:
-            raise Interrupted(self.too_early(signal.Signals(number).name))
+            raise Interrupted(self.at_once_because(signal.Signals(number).name))
 
-    def too_early(self, reason):
-        return f"{reason}: stopped before the first step; the same command goes on"
+    def wait_no_more(self):
+        self.at_once = True
+
+    def at_once_because(self, reason):
+        return f"{reason}: stopped; the same command goes on"
 
     def listen(self):
         """Notes the first signal and leaves at a SIGINT after it."""

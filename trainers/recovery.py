@@ -1,7 +1,5 @@
 """What to do when the loss is no number or leaps: back to a checkpoint, around those batches."""
 
-import dataclasses
-
 import gin
 import numpy as np
 
@@ -9,27 +7,27 @@ from trainers.data.pipeline import batch_of
 
 
 @gin.configurable
-@dataclasses.dataclass
 class Recovery:
     """Decides when training goes back, and keeps count (as Chowdhery et al. 2022, section 5.1).
 
     The batches left out are those from the first step that went wrong to the end of its
     report; the steps before it are taken again, on the batches they had.
 
-    Attributes:
+    Args:
       max_rollbacks: how often a run may go back; 0 to stop at the first.
       max_leap: nats by which the loss of a step may exceed the mean of the report before; None
         for as many as it likes.
-      rollbacks: how often it went back; kept in checkpoints.
-      skipped: [first, last] batches left out, ascending; kept in checkpoints.
-      level: mean loss of the report before; kept in checkpoints.
+
+    Attributes, all kept in checkpoints:
+      rollbacks: how often it went back.
+      skipped: [first, last] batches left out, ascending.
+      level: mean loss of the report before.
     """
 
-    max_rollbacks: int = 3
-    max_leap: float | None = None
-    rollbacks: int = 0
-    skipped: list = dataclasses.field(default_factory=list)
-    level: float | None = None
+    def __init__(self, max_rollbacks: int = 3, max_leap: float | None = None):
+        self.max_rollbacks = max_rollbacks
+        self.max_leap = max_leap
+        self.restore({})
 
     def state(self):
         return {"rollbacks": self.rollbacks, "skipped": self.skipped, "level": self.level}

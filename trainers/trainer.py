@@ -91,8 +91,9 @@ def train(
 
     Raises:
       UserError: what is wrong, before training begins; or a loss that is no number for all
-        that was tried; or the loss of a worker.
-      Interrupted: by a signal or the end of max_seconds, what there was being saved.
+        that was tried.
+      Interrupted: by a signal, the end of max_seconds or the loss of a worker, what there was
+        being saved.
     """
     directory = ModelDir(model_dir)
     with contextlib.ExitStack() as held:
@@ -157,6 +158,7 @@ def train(
             evaluate_every=evaluate_every,
             checkpoint_every=checkpoint_every_steps or evaluate_every,
         ).run()
+        interruption.wait_no_more()
         if chief and export_at_end and not is_exported(directory, saved):
             export(experiment, model_dir)
         strategies.wait_for_all(strategy)

@@ -112,9 +112,8 @@ def damage(harm):
 
     def damage_newest(drill):
         saved = Checkpoints(drill.path("checkpoints"))
-        while len(saved.steps()) < 2:
-            if not kill_in_a_checkpoint(drill) and drill.start().wait():
-                return False
+        if len(saved.steps()) < 2:
+            kill_when(drill.start(), lambda: len(saved.steps()) >= 2)
         newest = saved.newest()
         harm(saved.path(newest))
         lines = []
