@@ -17,8 +17,9 @@ class Interruption:
     """Turns SIGINT, SIGTERM and the end of a time into a question that training asks.
 
     While it is entered, a signal raises Interrupted; between `wait_for_reports` and
-    `wait_no_more` it makes `asked` true instead. A second SIGINT leaves the process at once. Signals are read by a thread, for
-    the main one hears of them only between two calls of TensorFlow.
+    `wait_no_more` it makes `asked` true instead. A second SIGINT leaves the process at once.
+    Signals are read by a thread, for the main one hears of them only between two calls of
+    TensorFlow.
 
     Args:
       max_seconds: from the start of the process until `asked` is true, early enough for what

@@ -77,6 +77,8 @@ class Loop:
             if self.is_asked_to_stop():
                 self.save()
                 self.saved.wait()
+                # Whoever sees a worker leave may end the chief, which is still saving.
+                strategies.wait_for_all(self.strategy)
                 raise Interrupted(
                     f"{self.interruption.reason or 'another worker'}: stopped and saved at step "
                     f"{self.now:,} of {self.steps:,}; the same command goes on"

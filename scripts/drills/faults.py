@@ -152,7 +152,7 @@ def fill_the_disk(drill):
     if not saved.steps():
         kill_in_a_checkpoint(drill)
     size = sum(os.path.getsize(path) for path in glob.glob(saved.path(saved.newest() or 0) + "/*"))
-    before = saved.newest()
+    before = saved.newest_sound(lambda line: None)
     moved = drill.model_dir + ".moved"
     os.rename(drill.model_dir, moved)
     os.mkdir(drill.model_dir)
