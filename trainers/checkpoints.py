@@ -12,8 +12,6 @@ import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
-import tensorflow as tf
-
 from trainers.errors import UserError
 
 META = "meta.json"
@@ -166,92 +164,6 @@ class Checkpoints:
         if step is None:
             raise UserError(f"{self.folder}: there is no checkpoint; train first")
         return step
-
-
-class TrainState:
-    """Everything that training changes: weights, optimizer, averages and carried state.
-
-    Args:
-      step: TrainStep.
-    """
-
-    def __init__(self, step):
-        self.model = step.model
-        self.averages = step.averages
-        self.carried = step.carried
-        # Rows of all replicas in one array: it fits any number of them.
-        self.rows = [tf.Variable(array, trainable=False) for array in self.carried.get()]
-        self.all = tf.train.Checkpoint(
-            model=by_path(step.model.weights),
-            optimizer=by_path(step.optimizer.variables, step.optimizer.name),
-            averages=step.averages,
-            carried=self.rows,
-            loss_scale=step.loss_scale.variables,
-        )
-
-    def gather(self):
-        """Brings here what is spread over replicas; every worker must, before `write`."""
-        for variable, array in zip(self.rows, self.carried.get(), strict=True):
-            variable.assign(array)
-
-    def write(self, prefix):
-        self.all.write(prefix)
-
-    def read(self, path):
-        """Raises UserError where the checkpoint lacks something or has it in another shape."""
-        restore(self.all, path)
-        self.carried.set([rows.numpy() for rows in self.rows])
-
-    def reset_averages(self):
-        """Averages begin where the weights are."""
-        for average, variable in zip(self.averages, self.model.trainable_variables, strict=False):
-            average.assign(variable.value)
-
-
-def by_path(variables, owner=""):
-    """{path: tf.Variable} of Keras variables, their paths from below `owner`.
-
-    tf.train.Checkpoint, given a Keras model, passes over the layers that it keeps in lists.
-    """
-    found = {}
-    for variable in variables:
-        path = variable.path.removeprefix(f"{owner}/")
-        if path in found:
-            raise ValueError(f"two variables are called {path}; give their layers names")
-        found[path] = variable.value
-    return found
-
-
-def restore(state, path):
-    """Reads all of a tf.train.Checkpoint.
-
-    Raises:
-      UserError: the checkpoint lacks something of it or has it in another shape.
-    """
-    try:
-        status = state.read(os.path.join(path, STATE)).expect_partial()
-        status.assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(
-            f"{path}: was made by another model or optimizer ({reason}); put back the old settings, "
-            "or begin a new --model_dir from its weights with train.initial_checkpoint"
-        ) from error
-
-
-def restore_weights(model, path):
-    """Reads a model's weights, and where averages of them were kept, those instead.
-
-    Raises:
-      UserError: they do not fit the model.
-    """
-    restore(tf.train.Checkpoint(model=by_path(model.weights)), path)
-    reader = tf.train.load_checkpoint(os.path.join(path, STATE))
-    for i, variable in enumerate(model.trainable_variables):
-        name = f"averages/{i}/.ATTRIBUTES/VARIABLE_VALUE"
-        if not reader.has_tensor(name):
-            break
-        variable.assign(reader.get_tensor(name))
 
 
 def find(path):

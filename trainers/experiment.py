@@ -9,10 +9,11 @@ import keras
 import tensorflow as tf
 
 from trainers import strategies
-from trainers.checkpoints import Checkpoints, restore_weights
+from trainers.checkpoints import Checkpoints
 from trainers.data import store, tokenizers
 from trainers.data.batches import windows
 from trainers.errors import UserError
+from trainers.train_state import restore_weights
 
 
 @gin.configurable

@@ -16,7 +16,7 @@ class Loop:
     the loop and takes the same turns.
 
     Args:
-      state: checkpoints.TrainState, restored.
+      state: train_state.TrainState, restored.
       saved: checkpoints.Checkpoints.
       feed: Feed, which stands at the step to go on from.
       evaluation: metrics.Evaluation, or None.

@@ -23,6 +23,7 @@ from trainers.recovery import Recovery
 from trainers.step import TrainStep
 from trainers.text_model import TextModel
 from trainers.throughput import Throughput
+from trainers.train_state import TrainState, restore_weights
 from trainers.xla import use_xla
 
 
@@ -134,7 +135,7 @@ def train(
             loss_per=loss_per,
             row_tokens=experiment.sequence_length,
         )
-        state = checkpoints.TrainState(step)
+        state = TrainState(step)
         now = begin_from(state, saved, newest, initial_checkpoint)
         notes = saved.notes(newest)
         if now >= steps:
@@ -205,7 +206,7 @@ def begin_from(state, saved, newest, initial_checkpoint):
         return newest
     if initial_checkpoint:
         path = checkpoints.find(initial_checkpoint)
-        checkpoints.restore_weights(state.model, path)
+        restore_weights(state.model, path)
         state.reset_averages()
         print(f"begins at step 0 with the weights of {path}")
     else:

@@ -23,7 +23,7 @@ def main():
     import keras
     import tensorflow as tf
 
-    from trainers import checkpoints, losses, optimizers, step
+    from trainers import checkpoints, losses, optimizers, step, train_state
     from zoo import DecoderLM
 
     folder = os.path.join(sys.argv[1], "checkpoint_benchmark")
@@ -41,7 +41,7 @@ def main():
     )
     optimizer = optimizers.prepare(keras.optimizers.AdamW(1e-4), model.trainable_variables, [])
     strategy = tf.distribute.get_strategy()
-    state = checkpoints.TrainState(
+    state = train_state.TrainState(
         step.TrainStep(model, optimizer, losses.CrossEntropy(), strategy, rows=1, xla=False)
     )
     saved = checkpoints.Checkpoints(folder, keep=1)

@@ -2,14 +2,13 @@ import os
 import shutil
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from trainers import checkpoints
 from trainers.checkpoints import Checkpoints
 from trainers.errors import UserError
+from trainers.train_state import restore
 
 
 class State:
@@ -23,7 +22,7 @@ class State:
         self.all.write(prefix)
 
     def read(self, path):
-        checkpoints.restore(self.all, path)
+        restore(self.all, path)
         return self.variable.numpy()[0]
 
 
@@ -106,7 +105,7 @@ def test_a_checkpoint_of_something_else_is_refused_with_a_sentence(tmp_path, oth
     made = saved(tmp_path, [3.0])
     state = getattr(other, "all", other)
     with pytest.raises(UserError, match="was made by another model or optimizer"):
-        checkpoints.restore(state, made.path(10))
+        restore(state, made.path(10))
 
 
 def test_a_checkpoint_is_found_by_its_model_dir_or_its_own_path(tmp_path):
@@ -117,45 +116,39 @@ def test_a_checkpoint_is_found_by_its_model_dir_or_its_own_path(tmp_path):
         checkpoints.find(str(tmp_path / "nothing"))
 
 
-class InAList(keras.Model):
-    """Keeps its layers in a list, where tf.train.Checkpoint does not find them by itself."""
-
-    def __init__(self):
-        super().__init__()
-        self.blocks = [keras.layers.Dense(2, name=f"block_{i}") for i in range(2)]
-        for block in self.blocks:
-            block.build([None, 2])
-        self.built = True
-
-
-def test_every_weight_is_kept_also_of_layers_in_a_list(tmp_path):
-    model, path = InAList(), str(tmp_path / "step_1")
-    tf.train.Checkpoint(model=checkpoints.by_path(model.weights)).write(f"{path}/state")
-    other = InAList()
-    checkpoints.restore_weights(other, path)
-    assert len(other.weights) == 4
-    for weight, expected in zip(other.weights, model.weights, strict=True):
-        np.testing.assert_array_equal(weight, expected)
-    # When this fails, Keras has mended it, and `by_path` may go.
-    tf.train.Checkpoint(model=model).write(f"{path}/plain")
-    assert not any("blocks" in name for name, _ in tf.train.list_variables(f"{path}/plain"))
+def test_save_soon_returns_when_the_state_may_change_and_wait_when_all_is_there(tmp_path):
+    made, state = Checkpoints(str(tmp_path)), State()
+    state.variable.assign(tf.fill([1000], 10.0))
+    made.save_soon(state, 10, {"val_loss": 1.0})
+    state.variable.assign(tf.fill([1000], 11.0))
+    made.wait()
+    assert made.newest_sound() == 10
+    assert State().read(made.path(10)) == 10.0
 
 
-def test_variables_of_one_name_are_refused():
-    layers = [keras.layers.Dense(1, name="twin") for _ in range(2)]
-    for layer in layers:
-        layer.build([None, 1])
-    with pytest.raises(ValueError, match="two variables are called twin/kernel"):
-        checkpoints.by_path([*layers[0].weights, *layers[1].weights])
+def test_an_error_of_the_thread_is_raised_by_what_comes_next(tmp_path, monkeypatch):
+    made = Checkpoints(str(tmp_path))
+
+    def no_room(path, meta):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(checkpoints, "write_meta", no_room)
+    made.save_soon(State(), 10, {})
+    with pytest.raises(OSError, match="No space left"):
+        made.wait()
+    assert made.newest_sound() is None
 
 
-def test_averages_are_read_in_place_of_the_weights(tmp_path):
-    model = InAList()
-    averages = [tf.Variable(v.value + 1.0) for v in model.trainable_variables]
-    path = str(tmp_path / "step_1")
-    held = {"model": checkpoints.by_path(model.weights), "averages": averages}
-    tf.train.Checkpoint(**held).write(f"{path}/state")
-    expected = [average.numpy() for average in averages]
-    checkpoints.restore_weights(model, path)
-    for variable, average in zip(model.trainable_variables, expected, strict=True):
-        np.testing.assert_array_equal(variable, average)
+def test_a_checkpoint_is_annotated_without_touching_its_state(tmp_path):
+    made = saved(tmp_path, [3.0, 2.0], keep=1)
+    assert made.steps() == [20]
+    made.annotate(20, {"val_loss": 1.0}, {"evaluation_due": False})
+    assert made.notes(20) == {"evaluation_due": False}
+    assert made.newest_sound() == made.best() == 20
+
+
+def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path):
+    made = Checkpoints(str(tmp_path / "checkpoints"), writes=False)
+    made.save(State(), 10, {})
+    made.annotate(10, {}, {})
+    assert not os.path.exists(tmp_path / "checkpoints")
