@@ -3,8 +3,8 @@
 import tensorflow as tf
 
 # Logits in one chunk, 128 MiB of float32. Each chunk adds to the gradient of the whole softmax
-# matrix: at V 50,000 half as many took 7 % of a step, these 3 %, and twice as many no less
-# (docs/benchmarks.md, "Memory").
+# matrix: at V 50,000 half as many took 7 % of a step, these 3 %, and twice as many no less, by
+# one run each (docs/benchmarks.md, "Memory").
 MOST_LOGITS = 2**25
 
 
