@@ -6,7 +6,6 @@ step of GPT-2 6x384 B8 T256 and of an all-reduce of as many bytes as its gradien
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,10 @@ import time
 import turns
 from shapes import named
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
+SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+sys.path[1:1] = [SCRIPTS, os.path.join(SCRIPTS, "..")]
+
+from launch_local import tf_configs  # noqa: E402 - found in the folder above
 
 WORK = "gpt2 6x384 B8 T256 V65 float32"
 TURNS = 3
@@ -37,11 +39,8 @@ def compare():
 
 def measure(shares):
     """What workers with these cores each find."""
-    addresses = [f"127.0.0.1:{free_port()}" for _ in shares]
     processes = []
-    for index, share in enumerate(shares):
-        task = {"type": "worker", "index": index}
-        config = {"cluster": {"worker": addresses}, "task": task}
+    for share, config in zip(shares, tf_configs(len(shares)), strict=True):
         environment = os.environ | {"TF_CONFIG": json.dumps(config)}
         command = [sys.executable, __file__, json.dumps(share)]
         processes.append(
@@ -93,12 +92,6 @@ def side():
     }
     print(json.dumps(found))
     strategies.wait_for_all(strategy)
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -7,13 +7,10 @@ import subprocess
 import sys
 import time
 
+import launch_local
 import pytest
 
 from trainers.settings import ROOT
-
-sys.path.insert(0, os.path.join(ROOT, "scripts"))
-
-import launch_local
 
 START = """
 import json, os, signal, sys, time

@@ -1,18 +1,11 @@
 """Short runs of the train step on tiny models: here, on two CPUs, and in two processes.
 
 TensorFlow splits the CPU only before it starts, and joins a cluster only then, so what needs
-replicas or workers is run by `python -m tests.trainers.stepping NAME FILE`, once, and the tests
-look into the arrays it leaves.
+replicas or workers is run by `python -m tests.trainers.stepping NAME FILE`; see processes.py.
 """
 
-import contextlib
-import fcntl
 import functools
-import json
-import os
 import random
-import socket
-import subprocess
 import sys
 import tempfile
 from unittest import mock
@@ -25,7 +18,6 @@ from keras import ops
 from tests.trainers.data.made import language_store, pair_store
 from trainers import chunked_loss, losses, metrics, optimizers, strategies
 from trainers.data import batches, example_batches, pipeline
-from trainers.settings import ROOT
 from trainers.step import TrainStep
 from zoo import LSTMLM, DecoderLM, EncoderDecoder
 from zoo.layers.dropout import Dropout
@@ -33,9 +25,6 @@ from zoo.model import LanguageModel
 
 V = 257
 ROWS = 8
-
-# Without the passes that make programs fast, XLA makes them in half the time.
-QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 @functools.cache
@@ -323,63 +312,6 @@ def made_strategies():
         "same again": strategies.make_strategy("mirrored") is mirrored,
         "refusal": refusal,
     }
-
-
-@functools.cache
-def two_cpus():
-    """What `in_two_cpus` finds in a process of its own, once for all processes of a test run."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"alone-{os.getpid()}")
-    path = os.path.join(tempfile.gettempdir(), f"menagerie-{run}-two-cpus.npz")
-    with open(f"{path}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not os.path.exists(path):
-            (found,) = in_processes("in_two_cpus", [{}])
-            np.savez(path, **found)
-    with np.load(path) as file:
-        return dict(file)
-
-
-@functools.cache
-def two_workers():
-    """What `in_two_workers` finds, of each worker."""
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    tasks = [{"type": "worker", "index": i} for i in range(2)]
-    config = [{"cluster": {"worker": addresses}, "task": task} for task in tasks]
-    return in_processes("in_two_workers", [{"TF_CONFIG": json.dumps(each)} for each in config])
-
-
-def in_processes(name, environments):
-    """What the function `name` finds in processes of these environments, side by side."""
-    folder = tempfile.mkdtemp()
-    flags = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_XLA}"
-    common = os.environ | {"XLA_FLAGS": flags, "CUDA_VISIBLE_DEVICES": "-1"}
-    paths = [os.path.join(folder, f"{i}.npz") for i in range(len(environments))]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.trainers.stepping", name, path],
-            cwd=ROOT,
-            env=common | environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for path, environment in zip(paths, environments, strict=True)
-    ]
-    for process in processes:
-        _, errors = process.communicate()
-        assert not process.returncode, errors[-5000:]
-    found = []
-    for path in paths:
-        with np.load(path) as file:
-            found.append(dict(file))
-    return found
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 if __name__ == "__main__":

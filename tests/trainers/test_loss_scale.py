@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.stepping import ROWS, iterator, make, overflowing, trained, two_cpus
+from tests.trainers.processes import two_cpus
+from tests.trainers.stepping import ROWS, iterator, make, overflowing, trained
 from trainers import loss_scale
 
 

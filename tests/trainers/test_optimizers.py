@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.stepping import OPTIMIZERS, two_cpus
+from tests.trainers.processes import two_cpus
+from tests.trainers.stepping import OPTIMIZERS
 from trainers.errors import UserError
 from trainers.optimizers import Muon, orthogonalised, prepare
 

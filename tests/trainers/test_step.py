@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.trainers.processes import two_cpus, two_workers
 from tests.trainers.stepping import (
     ROWS,
     RUNS,
@@ -12,8 +13,6 @@ from tests.trainers.stepping import (
     masks,
     plan_of,
     trained,
-    two_cpus,
-    two_workers,
 )
 from trainers.errors import UserError
 from trainers.step import global_norm

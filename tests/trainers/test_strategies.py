@@ -1,7 +1,8 @@
 import pytest
 import tensorflow as tf
 
-from tests.trainers.stepping import make, trained, two_cpus
+from tests.trainers.processes import two_cpus
+from tests.trainers.stepping import make, trained
 from trainers import strategies
 from trainers.errors import UserError
 
