@@ -22,10 +22,10 @@ import time
 from absl import flags
 
 from trainers import run
-from trainers.errors import UserError
+from trainers.errors import RESUMABLE, UserError
 from trainers.settings import did_you_mean
 
-FINE = (None, 0, run.RESUMABLE)
+FINE = (None, 0, RESUMABLE)
 POLL_SECONDS = 0.05
 LAST_LINES = 20
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -151,7 +151,7 @@ def watch(team, signals, grace_seconds):
         say(f"still there after {grace_seconds:g} s, and killed: worker {', '.join(late)}")
     if failed:
         return failed.status()
-    return run.RESUMABLE if run.RESUMABLE in statuses else 0
+    return RESUMABLE if RESUMABLE in statuses else 0
 
 
 def send(team, number):

@@ -2,6 +2,11 @@
 
 import errno
 
+# Exit statuses of trainers.run.
+FAILED = 1
+RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: what there was is saved, the same command goes on
+LEFT = 130  # as shells say of SIGINT
+
 NO_ROOM = "No space left on device"
 
 

@@ -6,11 +6,10 @@ import sys
 import threading
 import time
 
-from trainers.errors import Interrupted
+from trainers.errors import LEFT, Interrupted
 from trainers.startup import BEGAN
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LEFT_AT_ONCE = 130  # as shells say of SIGINT
 
 
 class Interruption:
@@ -79,7 +78,7 @@ class Interruption:
         while numbers := os.read(self.reader, 1):
             number = signal.Signals(numbers[0])
             if self.reason and number == signal.SIGINT:
-                os._exit(LEFT_AT_ONCE)
+                os._exit(LEFT)
             if number in SIGNALS:
                 self.reason = number.name
                 if not self.at_once:

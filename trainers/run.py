@@ -11,12 +11,8 @@ import sys
 from absl import flags
 
 from trainers import config, startup
-from trainers.errors import Interrupted, UserError, is_disk_full
+from trainers.errors import FAILED, LEFT, RESUMABLE, Interrupted, UserError, is_disk_full
 from trainers.settings import did_you_mean
-
-FAILED = 1
-RESUMABLE = 75  # EX_TEMPFAIL of sysexits.h: what there was is saved, the same command goes on
-LEFT = 130  # as shells say of SIGINT
 
 MODES = ["train", "evaluate", "export"]
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from trainers.checkpoints import Checkpoints
-from trainers.run import FAILED, RESUMABLE
+from trainers.errors import FAILED, RESUMABLE
 
 
 @dataclasses.dataclass
