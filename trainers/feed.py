@@ -26,7 +26,6 @@ class Feed:
 
     def begin(self, now, skipped):
         """Makes step `now` the next."""
-        self.now = now
         self.batches = dataset(self.plan, now, strategy=self.step.strategy, skipped=skipped)
         self.iterator = None
 
@@ -40,7 +39,6 @@ class Feed:
             count -= 1
         if count:
             results.append(throughput.measure(lambda: self.step.run(self.iterator, count)))
-        self.now += sum(map(len, results))
         return np.concatenate(results)
 
     def compiling_step(self):

@@ -18,14 +18,14 @@ class Loop:
     Args:
       state: train_state.TrainState, restored.
       saved: checkpoints.Checkpoints.
-      feed: Feed, which stands at the step to go on from.
+      feed: Feed, which stands at step `now`.
       evaluation: metrics.Evaluation, or None.
       watching: keras.callbacks.CallbackList, see callbacks/watching.py.
       throughput: Throughput.
       recovery: Recovery.
       interruption: Interruption.
       notes: of the checkpoint that the run goes on from; {} for none.
-      steps: the last one.
+      now, steps: the step to go on from, and the last one.
       report_every, evaluate_every, checkpoint_every: steps.
     """
 
@@ -40,6 +40,7 @@ class Loop:
         recovery,
         interruption,
         notes,
+        now,
         steps,
         report_every,
         evaluate_every,
@@ -60,7 +61,7 @@ class Loop:
         self.evaluate_every = evaluate_every
         self.checkpoint_every = checkpoint_every
         self.periods = report_every, evaluate_every, checkpoint_every
-        self.now = self.saved_at = feed.now
+        self.now = self.saved_at = now
         self.notes_at_first = notes
         self.take(notes)
         self.callback_states = CallbackStates(
@@ -96,7 +97,9 @@ class Loop:
         count = min(self.steps - self.now, *(every - self.now % every for every in self.periods))
         self.watching.on_train_batch_begin(self.now)
         results = self.feed.run(count, self.throughput)
-        fault = self.recovery.first_fault(results, self.step.loss_scale.variables)
+        fault = self.recovery.first_fault(
+            results, self.step.loss_scale.variables, self.logs.get("loss")
+        )
         if fault is not None:
             self.go_back(fault, results)
             return
@@ -134,8 +137,7 @@ class Loop:
         batches = self.recovery.skip(first, last)
         self.state.read(self.saved.path(newest))
         self.now = self.saved_at = newest
-        level = self.saved.notes(newest).get("level")
-        self.take({**self.saved.notes(newest), **self.recovery.state(), "level": level})
+        self.take({**self.saved.notes(newest), **self.recovery.state()})
         self.feed.begin(newest, self.recovery.skipped)
         event = {"event": "went back", "to_step": newest, "skipped_batches": batches}
         for callback in self.watching.callbacks:
@@ -179,7 +181,6 @@ class Loop:
         """
         loss, tokens, _ = np.sum(results, axis=0, dtype=np.float64)
         loss = loss / tokens if tokens else 0.0
-        self.recovery.level = float(loss)
         return {
             "loss": float(loss),
             "perplexity": metrics.perplexity(loss),

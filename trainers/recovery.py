@@ -21,7 +21,6 @@ class Recovery:
     Attributes, all kept in checkpoints:
       rollbacks: how often it went back.
       skipped: [first, last] batches left out, ascending.
-      level: mean loss of the report before.
     """
 
     def __init__(self, max_rollbacks: int = 3, max_leap: float | None = None):
@@ -30,26 +29,26 @@ class Recovery:
         self.restore({})
 
     def state(self):
-        return {"rollbacks": self.rollbacks, "skipped": self.skipped, "level": self.level}
+        return {"rollbacks": self.rollbacks, "skipped": self.skipped}
 
     def restore(self, state):
         self.rollbacks = state.get("rollbacks", 0)
         self.skipped = [list(batches) for batches in state.get("skipped", [])]
-        self.level = state.get("level")
 
-    def first_fault(self, results, scaled):
+    def first_fault(self, results, scaled, level=None):
         """Index of the first step that went wrong, or None.
 
         Args:
           results: float32 [N, 3], see TrainStep.run.
           scaled: whether a gradient that is not finite has been dealt with; see loss_scale.py.
+          level: mean loss of the report before, if there was one.
         """
         loss = results[:, 0] / np.maximum(results[:, 1], 1.0)
         wrong = ~np.isfinite(loss)
         if not scaled:
             wrong |= ~np.isfinite(results[:, 2])
-        if self.max_leap is not None and self.level is not None:
-            wrong |= loss > self.level + self.max_leap
+        if self.max_leap is not None and level is not None:
+            wrong |= loss > level + self.max_leap
         return int(np.argmax(wrong)) if wrong.any() else None
 
     def skip(self, first, last):

@@ -99,9 +99,8 @@ def on_tpu(tpu="local", **_):
     return tf.distribute.TPUStrategy(resolver)
 
 
-STRATEGIES: dict[
-    str, tuple[Callable, tuple[str, ...]]
-] = {  # name -> how it is made, ways of communication
+# name -> how it is made, ways of communication
+STRATEGIES: dict[str, tuple[Callable, tuple[str, ...]]] = {
     "one_device": (one_device, ("auto",)),
     "mirrored": (mirrored, ("auto", "nccl", "hierarchical")),
     "multi_worker": (multi_worker, ("auto", "ring", "nccl")),

@@ -154,6 +154,7 @@ def train(
             recovery(),
             interruption,
             notes,
+            now=now,
             steps=steps,
             report_every=report_every_steps,
             evaluate_every=evaluate_every,

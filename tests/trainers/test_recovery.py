@@ -25,12 +25,12 @@ def test_a_gradient_that_is_not_finite_is_a_fault_unless_a_loss_scale_has_dealt_
 def test_a_leap_is_measured_from_the_report_before():
     recovery = Recovery(max_leap=0.5)
     assert recovery.first_fault(results([9]), scaled=False) is None
-    recovery.level = 1.0
-    assert recovery.first_fault(results([1.4, 1.5, 1.6]), scaled=False) == 2
+    assert recovery.first_fault(results([1.4, 1.5, 1.6]), scaled=False, level=1.0) == 2
 
 
 def test_a_step_without_tokens_is_no_fault():
-    assert Recovery(max_leap=0.1).first_fault(results([0.0], tokens=0.0), scaled=False) is None
+    found = results([0.0], tokens=0.0)
+    assert Recovery(max_leap=0.1).first_fault(found, scaled=False, level=1.0) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -50,7 +50,6 @@ def test_steps_have_the_batches_that_are_left_in_order(seed):
 def test_its_state_comes_back():
     recovery = Recovery(max_rollbacks=2)
     recovery.skip(3, 5)
-    recovery.level = 1.5
     again = Recovery(max_rollbacks=2)
     again.restore(recovery.state())
     assert again.state() == recovery.state()
