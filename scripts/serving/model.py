@@ -1,0 +1,141 @@
+"""What an export says of itself, and what fits into it."""
+
+import dataclasses
+import hashlib
+import os
+
+import tensorflow as tf
+
+from serving.errors import invalid
+from serving.text_stream import UNFINISHED
+from trainers import chat_template
+
+LAST_MESSAGE = "{{ messages[-1].content }}"  # for models that answer a text, and know no turns
+
+
+@dataclasses.dataclass
+class Model:
+    """An export and its description.
+
+    Args:
+      export: the loaded SavedModel.
+      name: by which requests ask for it.
+      layout, max_length, prefix, suffix: see `trainers.text_model.TextModel`.
+      reads_source: whether the prompt has a row of its own.
+      template: of chats; "" for the usual one.
+      fingerprint: equal for equal exports.
+      created: time of the export, in seconds since 1970.
+    """
+
+    export: object
+    name: str
+    layout: str
+    max_length: int
+    template: str = ""
+    prefix: str = ""
+    suffix: str = ""
+    reads_source: bool = False
+    fingerprint: str = ""
+    created: int = 0
+
+    @classmethod
+    def of(cls, export, folder="", name=""):
+        """Reads an export's description; `name` takes the place of its own."""
+        said = {key: value.numpy() for key, value in export.describe().items()}
+
+        def text(key):
+            return said[key].decode() if key in said else ""
+
+        model = cls(
+            export=export,
+            name=name or text("name") or os.path.basename(os.path.abspath(folder)),
+            layout=text("layout"),
+            max_length=int(said["max_length"]),
+            template=text("chat_template"),
+            prefix=text("prefix"),
+            suffix=text("suffix"),
+            reads_source=bool(said.get("reads_source", False)),
+            **file_facts(folder),
+        )
+        if not model.template and model.layout == "text_to_text":
+            model.template = LAST_MESSAGE
+        return model
+
+    def chat_prompt(self, messages):
+        try:
+            return chat_template.render(messages, self.template)
+        except ValueError as error:
+            raise invalid(str(error), "messages") from None
+
+    def tokenize(self, texts):
+        """Lists of tokens, of what the model reads of each text."""
+        read = self.export.tokenize(
+            texts=tf.constant([self.prefix + text + self.suffix for text in texts], tf.string)
+        )
+        rows = zip(read["tokens"].numpy(), read["num_tokens"].numpy(), strict=True)
+        return [tokens[:count].tolist() for tokens, count in rows]
+
+    def detokenize(self, tokens):
+        """The text of a list of tokens."""
+        if not tokens:
+            return ""
+        text = self.export.detokenize(tokens=tf.constant([tokens], tf.int32))["text"].numpy()[0]
+        return text.decode("utf-8", "replace")
+
+    def room(self, num_tokens):
+        """How many tokens an answer to a prompt of so many may have; negative: it does not fit."""
+        if self.reads_source:
+            return self.max_length if num_tokens < self.max_length else -1
+        separator = 1 if self.layout == "text_to_text" else 0
+        return self.max_length - num_tokens - separator
+
+    def prepare(self, prompt, max_tokens, truncate=None):
+        """What to start for a prompt.
+
+        Args:
+          prompt: text, or a list of tokens.
+          max_tokens: the most to draw; None for as many as there is room for.
+          truncate: keep so many of the prompt's last tokens, or "left": as many as leave room.
+
+        Returns:
+          (text, its number of tokens, the most tokens to draw)
+
+        Raises:
+          ApiError: it does not fit.
+        """
+        if not isinstance(prompt, str):
+            prompt = self.text_of(prompt)
+        tokens = self.tokenize([prompt])[0]
+        if truncate is not None:
+            half = (self.max_length + 1) // 2
+            wanted = half if max_tokens is None else min(max_tokens, half)
+            keep = self.room(wanted) if truncate == "left" else truncate
+            if len(tokens) > keep:
+                prompt = self.detokenize(tokens[len(tokens) - keep :]).lstrip(UNFINISHED)
+                tokens = self.tokenize([prompt])[0]
+        room = self.room(len(tokens))
+        if room < min(1, 1 if max_tokens is None else max_tokens):
+            raise invalid(
+                f"the prompt has {len(tokens)} tokens, and this model reads and writes at most "
+                f'{self.max_length} together; shorten it, or set "truncation": "left"',
+                "prompt",
+                "context_length_exceeded",
+            )
+        return prompt, len(tokens), room if max_tokens is None else min(max_tokens, room)
+
+    def text_of(self, tokens):
+        try:
+            return self.detokenize(tokens)
+        except Exception as error:
+            # The export knows its vocabulary, and raises whatever a look-up beyond it raises.
+            raise invalid("prompt: a token is not in this model's vocabulary", "prompt") from error
+
+
+def file_facts(folder):
+    """When an export was made, and a hash that tells it from others."""
+    path = os.path.join(folder, "fingerprint.pb")
+    if not folder or not os.path.exists(path):
+        return {}
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    return {"fingerprint": f"fp_{digest[:12]}", "created": int(os.path.getmtime(path))}
