@@ -24,7 +24,9 @@ flags.DEFINE_multi_string(
     "api_key", [], "Bearer key to ask for; also MENAGERIE_API_KEYS, with commas between."
 )
 flags.DEFINE_integer("max_body_bytes", 2**20, "Of a request.", lower_bound=1)
-flags.DEFINE_float("body_timeout_s", 30, "How long a body may take to arrive.", lower_bound=0)
+flags.DEFINE_float(
+    "body_timeout_s", 30, "How long headers, and then a body, may take to arrive.", lower_bound=0
+)
 flags.mark_flag_as_required("model")
 
 
@@ -32,7 +34,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}; the model is given as --model=...")
     try:
-        serve(FLAGS.model)
+        serve(find_export(FLAGS.model))
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     except ModuleNotFoundError as error:
@@ -41,13 +43,12 @@ def main(argv):
         sys.exit(f"{error.name} is not installed: pip install -e '.[serve]'")
 
 
-def serve(folder, load=None):
-    """Serves until a signal; `load` makes an export of a folder."""
-    folder = folder if load else find_export(folder)
+def serve(folder):
+    """Serves until a signal. What can be wrong is found before anything heavy is loaded."""
     from serving import server
 
     listener = server.listen(FLAGS.host, FLAGS.port)
-    export = (load or load_export)(folder)
+    export = load_export(folder)
 
     from serving.api import Limits, build
     from serving.engine import Engine
@@ -67,7 +68,8 @@ def serve(folder, load=None):
     def ready():
         print(f"serving {model.name} on {server.address(listener)}", flush=True)
 
-    server.run(build(model, engine, limits), engine, listener, FLAGS.grace_s, ready)
+    application = build(model, engine, limits)
+    server.run(application, engine, listener, FLAGS.grace_s, FLAGS.body_timeout_s, ready)
 
 
 def load_export(folder):

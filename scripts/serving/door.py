@@ -14,7 +14,8 @@ def authorize(request, keys):
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     given = key.strip().encode() if scheme.lower() == "bearer" else b""
     # All are compared, in a time that does not tell how much of a key was right.
-    if not any([hmac.compare_digest(given, each.encode()) for each in keys]):
+    right = [hmac.compare_digest(given, each.encode()) for each in keys]
+    if not any(right):
         raise ApiError(
             401,
             "this server wants a key: Authorization: Bearer KEY",

@@ -1,5 +1,6 @@
 """The process: a socket, uvicorn on it, and a stop that lets answers come to their end."""
 
+import functools
 import os
 import socket
 import threading
@@ -8,7 +9,6 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADER_TIMEOUT_S = 10
 WRITE_S = 2  # for what is written last to reach the clients
 
 
@@ -35,7 +35,7 @@ def address(listener):
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app, engine, listener, grace_s, ready):
+def run(app, engine, listener, grace_s, header_timeout_s, ready):
     """Serves until SIGTERM or SIGINT, then stops as `Server` says.
 
     Args:
@@ -43,11 +43,12 @@ def run(app, engine, listener, grace_s, ready):
       engine: see engine.py; it has started.
       listener: of `listen`.
       grace_s: see `Server`.
+      header_timeout_s: see `Protocol`.
       ready: called when requests are answered.
     """
     config = uvicorn.Config(
         app,
-        http=Protocol,
+        http=functools.partial(Protocol, header_timeout_s),
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -93,9 +94,12 @@ class Server(uvicorn.Server):
 
 
 class Protocol(H11Protocol):
-    """Closes a connection that begins a request and does not come to the end of its headers."""
+    """Closes a connection whose headers do not come within so many seconds."""
 
-    timer = None
+    def __init__(self, header_timeout_s, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.header_timeout_s = header_timeout_s
+        self.timer = None
 
     def connection_made(self, transport):
         super().connection_made(transport)
@@ -113,7 +117,7 @@ class Protocol(H11Protocol):
         if self.conn.their_state is not h11.IDLE:
             self.unwatch()
         elif self.timer is None:
-            self.timer = self.loop.call_later(HEADER_TIMEOUT_S, self.transport.close)
+            self.timer = self.loop.call_later(self.header_timeout_s, self.transport.close)
 
     def unwatch(self):
         if self.timer is not None:

@@ -89,7 +89,7 @@ class Parrot:
                     numbers[row, FINISHED] = token == 0
                     numbers[row, ENDED] = token == 0 or count + 1 == numbers[row, LIMIT]
         counts = numbers[:, COUNT].astype("int32")
-        likely = np.arange(20) * 7 % 26 + 98  # letters
+        likely = np.arange(20) + 66  # capital letters
         top = np.where(np.arange(20) == 0, tokens[..., None], likely)
         output = {
             "text": self.detokenize(tokens=tokens)["text"],
