@@ -69,7 +69,9 @@ def serve(folder):
         print(f"serving {model.name} on {server.address(listener)}", flush=True)
 
     application = build(model, engine, limits)
-    server.run(application, engine, listener, FLAGS.grace_s, FLAGS.body_timeout_s, ready)
+    running = server.configure(application, engine, FLAGS.grace_s, FLAGS.body_timeout_s, ready)
+    running.run(sockets=[listener])
+    engine.close()
 
 
 def load_export(folder):

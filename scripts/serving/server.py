@@ -35,13 +35,12 @@ def address(listener):
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app, engine, listener, grace_s, header_timeout_s, ready):
-    """Serves until SIGTERM or SIGINT, then stops as `Server` says.
+def configure(app, engine, grace_s, header_timeout_s, ready):
+    """A `Server`, which `run(sockets=[...])` runs.
 
     Args:
       app: of ASGI.
       engine: see engine.py; it has started.
-      listener: of `listen`.
       grace_s: see `Server`.
       header_timeout_s: see `Protocol`.
       ready: called when requests are answered.
@@ -59,8 +58,7 @@ def run(app, engine, listener, grace_s, header_timeout_s, ready):
         proxy_headers=False,
         timeout_graceful_shutdown=WRITE_S,
     )
-    Server(config, engine, grace_s, ready).run(sockets=[listener])
-    engine.close()
+    return Server(config, engine, grace_s, ready)
 
 
 class Server(uvicorn.Server):
