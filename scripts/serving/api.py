@@ -1,6 +1,7 @@
 """The routes: OpenAI's, and those for people and monitors."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -145,7 +146,7 @@ class Api:
         queue = asyncio.Queue()
 
         def deliver(event):
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 
         started = [job for job in jobs if job.settings["max_new_tokens"] > 0]

@@ -53,4 +53,4 @@ def timed_out(seconds):
 
 
 def failed():
-    return ApiError(500, "the model failed on this request; the server's log has the reason")
+    return ApiError(500, "the server failed on this request; its log has the reason")

@@ -20,8 +20,10 @@ class Model:
     Args:
       export: the loaded SavedModel.
       name: by which requests ask for it.
-      layout, max_length, prefix, suffix: see `trainers.text_model.TextModel`.
-      reads_source: whether the prompt has a row of its own.
+      layout, max_length: see `trainers.text_model.TextModel`.
+      overhead: tokens read beside a prompt's own: around it, and the <eos> between it and
+        an answer.
+      reads_source: whether a prompt has a row of its own, and an answer another.
       template: of chats; "" for the usual one.
       fingerprint: equal for equal exports.
       created: time of the export, in seconds since 1970.
@@ -32,8 +34,7 @@ class Model:
     layout: str
     max_length: int
     template: str = ""
-    prefix: str = ""
-    suffix: str = ""
+    overhead: int = 0
     reads_source: bool = False
     fingerprint: str = ""
     created: int = 0
@@ -52,13 +53,14 @@ class Model:
             layout=text("layout"),
             max_length=int(said["max_length"]),
             template=text("chat_template"),
-            prefix=text("prefix"),
-            suffix=text("suffix"),
             reads_source=bool(said.get("reads_source", False)),
             **file_facts(folder),
         )
-        if not model.template and model.layout == "text_to_text":
-            model.template = LAST_MESSAGE
+        around = text("prefix") + text("suffix")
+        model.overhead = len(model.tokenize(around)) if around else 0
+        if model.layout == "text_to_text":
+            model.overhead += 1
+            model.template = model.template or LAST_MESSAGE
         return model
 
     def chat_prompt(self, messages):
@@ -67,13 +69,10 @@ class Model:
         except ValueError as error:
             raise invalid(str(error), "messages") from None
 
-    def tokenize(self, texts):
-        """Lists of tokens, of what the model reads of each text."""
-        read = self.export.tokenize(
-            texts=tf.constant([self.prefix + text + self.suffix for text in texts], tf.string)
-        )
-        rows = zip(read["tokens"].numpy(), read["num_tokens"].numpy(), strict=True)
-        return [tokens[:count].tolist() for tokens, count in rows]
+    def tokenize(self, text):
+        """The list of its tokens."""
+        read = self.export.tokenize(texts=tf.constant([text]))
+        return read["tokens"].numpy()[0, : read["num_tokens"].numpy()[0]].tolist()
 
     def detokenize(self, tokens):
         """The text of a list of tokens."""
@@ -84,10 +83,15 @@ class Model:
 
     def room(self, num_tokens):
         """How many tokens an answer to a prompt of so many may have; negative: it does not fit."""
+        room = self.max_length - self.overhead - num_tokens
+        return self.max_length if self.reads_source and room >= 0 else room
+
+    def longest_prompt(self, max_tokens):
+        """How many tokens of a prompt leave room for an answer, of half the length at the most."""
         if self.reads_source:
-            return self.max_length if num_tokens < self.max_length else -1
-        separator = 1 if self.layout == "text_to_text" else 0
-        return self.max_length - num_tokens - separator
+            return self.max_length - self.overhead
+        half = (self.max_length + 1) // 2
+        return max(0, self.room(half if max_tokens is None else min(max_tokens, half)))
 
     def prepare(self, prompt, max_tokens, truncate=None):
         """What to start for a prompt.
@@ -105,16 +109,14 @@ class Model:
         """
         if not isinstance(prompt, str):
             prompt = self.text_of(prompt)
-        tokens = self.tokenize([prompt])[0]
+        tokens = self.tokenize(prompt)
         if truncate is not None:
-            half = (self.max_length + 1) // 2
-            wanted = half if max_tokens is None else min(max_tokens, half)
-            keep = self.room(wanted) if truncate == "left" else truncate
+            keep = self.longest_prompt(max_tokens) if truncate == "left" else truncate
             if len(tokens) > keep:
                 prompt = self.detokenize(tokens[len(tokens) - keep :]).lstrip(UNFINISHED)
-                tokens = self.tokenize([prompt])[0]
+                tokens = self.tokenize(prompt)
         room = self.room(len(tokens))
-        if room < min(1, 1 if max_tokens is None else max_tokens):
+        if room < (0 if max_tokens == 0 else 1):
             raise invalid(
                 f"the prompt has {len(tokens)} tokens, and this model reads and writes at most "
                 f'{self.max_length} together; shorten it, or set "truncation": "left"',

@@ -75,7 +75,7 @@ def test_models_are_found(client, model):
     assert client.models.retrieve(model).id == model
 
 
-def test_completions(complete):
+def test_a_completion_is_as_long_as_asked(complete):
     answer = complete(max_tokens=5)
     assert answer.usage.completion_tokens == 5
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + 5
@@ -107,7 +107,7 @@ def test_a_stream_of_completions_makes_the_same_text(complete):
     assert usage == whole.usage
 
 
-def test_chats(chat):
+def test_a_chat_is_answered_by_the_assistant(chat):
     answer = chat(max_tokens=5)
     assert answer.choices[0].message.role == "assistant"
     assert answer.choices[0].message.content
@@ -130,7 +130,7 @@ def test_a_stop_string_cuts_a_text(complete):
     assert cut.finish_reason == "stop"
 
 
-def test_log_probabilities(complete, chat):
+def test_log_probabilities_come_with_each_token(complete, chat):
     logprobs = complete(max_tokens=4, logprobs=3).choices[0].logprobs
     assert len(logprobs.tokens) == len(logprobs.token_logprobs) == len(logprobs.text_offset) == 4
     assert all(value <= 0 for value in logprobs.token_logprobs)
