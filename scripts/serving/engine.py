@@ -117,7 +117,7 @@ class Engine:
         """Lets prompts leave and join, then draws a token in every row."""
         try:
             self.drop()
-            self.join()
+            self.admit()
             if self.rows:
                 self.step()
         except Exception:
@@ -141,7 +141,7 @@ class Engine:
             live = self.unfinished.copy()
         self.free(place for place, row in self.rows.items() if row.job not in live)
 
-    def join(self):
+    def admit(self):
         """As many of the waiting prompts as have room join, first come, first served."""
         while True:
             places = [place for place in range(self.batch.size) if place not in self.rows]
@@ -182,7 +182,7 @@ class Engine:
             tokens = drawn.tokens(place, row.num_tokens, job.alternatives)
             row.held += self.with_texts(tokens, row.whole)
             row.whole = len(text.rstrip(UNFINISHED))
-        self.time(row, int(drawn.counts[place]) - row.num_tokens)
+        self.observe(row, int(drawn.counts[place]) - row.num_tokens)
         row.num_tokens = int(drawn.counts[place])
 
         reason = None
@@ -208,7 +208,7 @@ class Engine:
             for token, value, top in tokens
         ]
 
-    def time(self, row, count):
+    def observe(self, row, count):
         now = time.monotonic()
         if count and not row.num_tokens:
             self.metrics.first_token.observe(now - row.last_time)

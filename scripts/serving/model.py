@@ -10,6 +10,7 @@ from serving.errors import invalid
 from serving.text_stream import UNFINISHED
 from trainers import chat_template
 
+FUNCTIONS = ("start", "next", "join", "end", "tokenize", "detokenize", "describe")
 LAST_MESSAGE = "{{ messages[-1].content }}"  # for models that answer a text, and know no turns
 
 
@@ -41,7 +42,17 @@ class Model:
 
     @classmethod
     def of(cls, export, folder="", name=""):
-        """Reads an export's description; `name` takes the place of its own."""
+        """Reads an export's description; `name` takes the place of its own.
+
+        Raises:
+          ValueError: the export lacks what a server needs.
+        """
+        missing = [each for each in FUNCTIONS if not hasattr(export, each)]
+        if missing:
+            raise ValueError(
+                f"{folder}: this export has no function {missing[0]!r}, as older ones; make it "
+                "again with python -m trainers.run --mode=export --model_dir=..."
+            )
         said = {key: value.numpy() for key, value in export.describe().items()}
 
         def text(key):

@@ -31,29 +31,37 @@ VALUES = st.recursive(
     ),
     max_leaves=6,
 )
-PLAUSIBLE = {
-    "prompt": st.text(max_size=20) | st.lists(st.integers(1, 256), max_size=9),
-    "messages": st.lists(
-        st.fixed_dictionaries(
-            {"role": st.sampled_from(["user", "system"]), "content": st.text(max_size=9)}
-        ),
-        min_size=1,
-        max_size=3,
+PROMPTS = st.text(max_size=20) | st.lists(st.integers(1, 256), min_size=1, max_size=9)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "system"]), "content": st.text(max_size=9)}
     ),
+    min_size=1,
+    max_size=3,
+)
+PLAUSIBLE = {
     "stop": st.lists(st.text(min_size=1, max_size=2), max_size=3),
     "temperature": st.floats(0, 2),
     "n": st.integers(1, 4),
-    "logprobs": st.integers(0, 5) | st.booleans(),
     "stream": st.booleans(),
-    "echo": st.booleans(),
-    "max_tokens": st.integers(0, 20),
+    "max_tokens": st.integers(1, 20),
 }
-BODIES = st.builds(
-    lambda path, plausible, wild: (path, {"model": "parrot", **plausible, **wild}),
-    st.sampled_from(["completions", "chat/completions"]),
-    st.fixed_dictionaries({}, optional=PLAUSIBLE),
-    st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=2),
-)
+
+
+def bodies(path, always, sometimes):
+    """(path, body) that would be right, but for at most two fields that may be anything."""
+    return st.builds(
+        lambda plausible, wild: (path, {"model": "parrot", **plausible, **wild}),
+        st.fixed_dictionaries(always, optional={**PLAUSIBLE, **sometimes}),
+        st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=2),
+    )
+
+
+BODIES = bodies(
+    "completions",
+    {"prompt": PROMPTS},
+    {"logprobs": st.integers(0, 5), "echo": st.booleans()},
+) | bodies("chat/completions", {"messages": MESSAGES}, {"logprobs": st.booleans()})
 BOUNDED = settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )

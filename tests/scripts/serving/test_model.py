@@ -59,3 +59,9 @@ def test_an_export_is_told_from_others(tmp_path):
     (tmp_path / "fingerprint.pb").write_bytes(b"two")
     assert one.startswith("fp_")
     assert Model.of(Parrot(), str(tmp_path)).fingerprint != one
+
+
+def test_an_export_of_an_older_version_is_told_from_one_to_serve(monkeypatch):
+    monkeypatch.delattr(Parrot, "join")
+    with pytest.raises(ValueError, match="no function 'join'.*--mode=export"):
+        Model.of(Parrot(), "runs/old/export")
