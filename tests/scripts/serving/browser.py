@@ -19,17 +19,17 @@ class Browser:
         self.reading = reading
         self.writing = writing
         self.numbers = itertools.count(1)
-        self.session = {}
+        self.page = {}
         self.events = []
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
-        self.session = {"sessionId": attached["sessionId"]}
+        self.page = {"sessionId": attached["sessionId"]}
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
 
     def ask(self, method, **params):
         number = next(self.numbers)
-        message = {"id": number, "method": method, "params": params, **self.session}
+        message = {"id": number, "method": method, "params": params, **self.page}
         self.writing.write(json.dumps(message).encode() + b"\0")
         self.writing.flush()
         while True:
