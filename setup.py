@@ -21,8 +21,18 @@ REQUIRES = [
     "rouge-score>=0.1.2,<0.2",
     "tqdm>=4.67,<5",
     "babel>=2.17,<3",
+    "jinja2>=3.1,<4",
 ]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "pyyaml>=6"]
+SERVE = ["starlette>=1,<2", "uvicorn>=0.40,<1", "prometheus-client>=0.20,<1"]
+TEST = [
+    *SERVE,
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "pyyaml>=6",
+    "hypothesis>=6.100",
+    "httpx2>=2.12",
+    "openai>=3,<4",
+]
 BENCHMARK = ["torch==2.13.0"]
 DEV = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "pre-commit>=4"]
 
@@ -36,5 +46,10 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["zoo", "zoo.*", "trainers", "trainers.*"]),
     install_requires=REQUIRES,
-    extras_require={"test": TEST, "dev": [*TEST, *DEV], "benchmark": BENCHMARK},
+    extras_require={
+        "serve": SERVE,
+        "test": TEST,
+        "dev": [*TEST, *DEV],
+        "benchmark": BENCHMARK,
+    },
 )
