@@ -129,7 +129,11 @@ class Api:
         jobs = [
             Job(
                 prompt=text,
-                settings={**asked.settings, "max_new_tokens": max_new_tokens},
+                settings={
+                    **asked.settings,
+                    "max_new_tokens": max_new_tokens,
+                    "top_logprobs": asked.alternatives or 0,
+                },
                 n=asked.n,
                 stop=stop,
                 alternatives=asked.alternatives,

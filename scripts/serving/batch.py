@@ -15,6 +15,7 @@ DTYPES = {  # of start's arguments
     "repetition_penalty": tf.float32,
     "presence_penalty": tf.float32,
     "frequency_penalty": tf.float32,
+    "top_logprobs": tf.int32,
     "num_return_sequences": tf.int32,
     "seed": tf.int32,
 }

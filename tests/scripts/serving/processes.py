@@ -9,14 +9,14 @@ import httpx2
 
 from trainers.settings import ROOT
 
-COMMAND = ["tests/scripts/serving/parrot_server.py", "--model=parrot"]
+PARROT = ("tests/scripts/serving/parrot_server.py", "--model=parrot")
 
 
 @contextlib.contextmanager
-def started(*flags):
-    """A running server, with its `address`; what it says on standard error is in `errors`."""
+def started(*flags, command=PARROT):
+    """A running server, with its `address`."""
     with subprocess.Popen(
-        [sys.executable, *COMMAND, "--port=0", *flags],
+        [sys.executable, *command, "--port=0", *flags],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
