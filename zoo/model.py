@@ -130,6 +130,20 @@ class LanguageModel(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no `extend`")
 
+    def compact(self, kind):
+        """Lays all matrices out for decoding, as `Compact` of this kind, for good.
+
+        Args:
+          kind: "float32", "bfloat16" or "int8".
+
+        Returns:
+          the model.
+        """
+        for layer in self._flatten_layers(include_self=False):
+            if hasattr(layer, "compact"):
+                layer.compact(kind)
+        return self
+
     def matmul_flops_per_token(self, sequence_length, source_length=0):
         """Multiply-adds times two of one token's forward pass, matrix products only."""
         raise NotImplementedError(f"{type(self).__name__} defines no `matmul_flops_per_token`")

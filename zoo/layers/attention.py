@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from zoo.layers.feed_forward import dense
+from zoo.layers.dense import dense
 from zoo.layers.norms import norm
 from zoo.layers.positions import rotate
 
@@ -33,7 +33,8 @@ def attend(queries, keys, values, mask, bias=None):
     folded = (batch, num_kv_heads, num_heads // num_kv_heads * length, -1)
     unfolded = (batch, num_heads, length, -1)
     queries = ops.reshape(heads_first(queries * head_width**-0.5), folded)
-    scores = [ops.matmul(queries, ops.transpose(part, (0, 1, 3, 2))) for part in keys]
+    # Not `matmul` with a transpose, which XLA would carry out at every step of decoding.
+    scores = [ops.einsum("...td,...sd->...ts", queries, part) for part in keys]
     scores = ops.cast(ops.reshape(joined(scores), unfolded), "float32")  # [B, H, T, S]
     if bias is not None:
         scores = scores + ops.cast(bias, "float32")

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from zoo.layers.compact import Compact, forget
+
 
 class TokenEmbedding(keras.layers.Layer):
     """The table at a model's door and the softmax weights at its end.
@@ -28,13 +30,27 @@ class TokenEmbedding(keras.layers.Layer):
         if head_initializer is not None:
             self.head = self.add_weight(shape, head_initializer, name="head_embedding")
         self.bias = self.add_weight((vocabulary_size,), "zeros", name="bias") if head_bias else None
+        self.compacted = None
         self.built = True
 
     def call(self, x, to_logits=False):
         """int32 [...] -> [..., D]; with `to_logits`, [..., D] -> float32 [..., V]."""
         if not to_logits:
+            if self.compacted:
+                return self.compacted[0].rows(x)
             return ops.take(self.table, x, axis=0)
-        weights = self.table if self.head is None else self.head
-        logits = ops.matmul(x, ops.transpose(weights))
+        if self.compacted:
+            logits = self.compacted[-1](x)
+        else:
+            weights = self.table if self.head is None else self.head
+            logits = ops.matmul(x, ops.transpose(weights))
         logits = ops.cast(logits, "float32")
         return logits if self.bias is None else logits + ops.cast(self.bias, "float32")
+
+    def compact(self, kind):
+        """Keeps the table and the softmax weights as `Compact` of this kind."""
+        names = ["table"] if self.head is None else ["table", "head"]
+        compacted = [Compact(getattr(self, name), kind) for name in names]
+        forget(self, *names)
+        self._tracker.unlock()
+        self.compacted = compacted

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from zoo.layers import initializers
+from zoo.layers.dense import dense
 
 
 def squared_relu(x):
@@ -52,15 +52,3 @@ class FeedForward(keras.layers.Layer):
         else:
             hidden = ACTIVATIONS[self.activation](hidden)
         return self.down(hidden)
-
-
-def dense(input_width, output_width, use_bias, scale=1.0, name=None):
-    """A built Keras Dense with our initialisation."""
-    layer = keras.layers.Dense(
-        output_width,
-        use_bias=use_bias,
-        kernel_initializer=initializers.fan_in(scale),
-        name=name,
-    )
-    layer.build((None, input_width))
-    return layer

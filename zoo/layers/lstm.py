@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from zoo.layers.compact import Compact, forget
+
 
 class LSTM(keras.layers.Layer):
     """One layer (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000).
@@ -20,6 +22,7 @@ class LSTM(keras.layers.Layer):
         self.kernel = self.add_weight((input_width, 4 * width), uniform, name="kernel")
         self.recurrent = self.add_weight((width, 4 * width), uniform, name="recurrent")
         self.bias = self.add_weight((4 * width,), "zeros", name="bias")
+        self.compacted = None
         self.built = True
 
     def initial_state(self, batch_size):
@@ -40,15 +43,32 @@ class LSTM(keras.layers.Layer):
         Returns:
           ([T, B, width], the state after the last token).
         """
-        kernel, recurrent, bias, x, keep, output = (
-            ops.cast(part, self.compute_dtype)
-            for part in (self.kernel, self.recurrent, self.bias, x, keep, state["output"])
+        bias, x, keep, output = (
+            ops.cast(part, self.compute_dtype) for part in (self.bias, x, keep, state["output"])
         )
-        projected = ops.matmul(x, kernel) + bias  # [T, B, 4 width]
+        if self.compacted:
+            kernel, recurrent = self.compacted
+        else:
+            kernel, recurrent = (
+                ops.cast(part, self.compute_dtype) for part in (self.kernel, self.recurrent)
+            )
+        projected = product(x, kernel) + bias  # [T, B, 4 width]
         # Outside training the plain loop: an exported graph cannot hold a custom gradient.
         arguments = (projected, keep, recurrent, output, state["cell"])
         outputs, cells = recur(*arguments) if training else recurrence(*arguments)[:2]
         return outputs, {"output": outputs[-1], "cell": cells[-1]}
+
+    def compact(self, kind):
+        """Keeps both matrices as `Compact` of this kind; there is no training them any more."""
+        compacted = [Compact(ops.transpose(part), kind) for part in (self.kernel, self.recurrent)]
+        forget(self, "kernel", "recurrent")
+        self._tracker.unlock()
+        self.compacted = compacted
+
+
+def product(x, matrix):
+    """[..., I] times a matrix [I, O], or a `Compact` of it."""
+    return matrix(x) if callable(matrix) else ops.matmul(x, matrix)
 
 
 def gates(z):
@@ -63,7 +83,7 @@ def recurrence(projected, keep, recurrent, output, cell):
 
     def forward(carry, t):
         output, cell, _ = carry
-        z = projected[t] + ops.matmul(output * keep[t], recurrent)
+        z = projected[t] + product(output * keep[t], recurrent)
         i, f, o, g = gates(z)
         cell = f * (cell * ops.cast(keep[t], "float32")) + i * g
         output = ops.cast(o * ops.tanh(cell), dtype)
