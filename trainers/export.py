@@ -7,6 +7,7 @@ of `text_model.TextModel`, where shapes and meanings are written down:
 
   serving_default  generate(prompts, max_new_tokens=256, temperature=0.0, top_k=0, top_p=1.0,
                    num_return_sequences=1, stop=[], seed=0) -> text, log_probabilities, tokens
+  complete         (prompts, max_new_tokens=256) -> text
   score            (prompts, continuations)
                    -> log_probabilities, token_log_probabilities, num_tokens
   start            (prompts, max_new_tokens=256) -> state_*
@@ -103,7 +104,7 @@ class ExportError(RuntimeError):
 
 
 def save(text_model, folder):
-    names = ("score", "start", "next", "tokenize", "detokenize", "describe")
+    names = ("complete", "score", "start", "next", "tokenize", "detokenize", "describe")
     signatures = {name: getattr(text_model, name) for name in names}
     signatures["serving_default"] = text_model.generate
     tf.saved_model.save(text_model, folder, signatures=signatures)

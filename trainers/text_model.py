@@ -16,7 +16,7 @@ number = tf.TensorSpec([], tf.float32)
 
 
 class TextModel(tf.Module):
-    """What is exported: `generate`, `score`, `start`, `next`, `tokenize`, `detokenize`, `describe`.
+    """What is exported: `generate`, `complete`, `score`, `start`, `next`, `tokenize`, ...
 
     Every public method is a `tf.function` with one graph for all shapes, whose
     arguments may be left out where they have a default, also after saving and
@@ -49,7 +49,11 @@ class TextModel(tf.Module):
                 f"max_length {max_length} is more than the {model.context_length} positions "
                 f"that this {type(model).__name__} has learned"
             )
-        self.model = model
+        # Saved are the TensorFlow variables of the model and not the model: of a Keras variable a
+        # copy would be restored where a session loads the export, as TensorFlow Serving does, and
+        # the one that the graphs read be left without a value (keras issue 20095).
+        self.weights = [variable.value for variable in model.variables]
+        vars(self)["model"] = model
         self.tokenizer = tokenizer.in_graph()
         self.layout = layout
         self.max_length = max_length
@@ -68,6 +72,7 @@ class TextModel(tf.Module):
         }
         sampling = (number, integer, number)
         self.generate = graph(self.generate, strings, integer, *sampling, integer, strings, integer)
+        self.complete = graph(self.complete, strings, integer)
         self.score = graph(self.score, strings, strings)
         self.start = graph(self.start, strings, integer)
         self.next = graph(self.next, state_specs, integer, *sampling, integer)
@@ -116,6 +121,14 @@ class TextModel(tf.Module):
             "log_probabilities": tf.reshape(carry["log_probabilities"], rows),
             "tokens": tf.reshape(tokens, [*rows, carry["count"]]),
         }
+
+    def complete(self, prompts, max_new_tokens=256):
+        """`generate` at its defaults, for clients that have to feed every argument there is.
+
+        Returns:
+          text: string [N].
+        """
+        return {"text": self.generate(prompts, max_new_tokens)["text"][:, 0]}
 
     def score(self, prompts, continuations):
         """How likely the model finds given texts.
