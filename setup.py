@@ -22,7 +22,7 @@ REQUIRES = [
     "tqdm>=4.67,<5",
     "babel>=2.17,<3",
 ]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "pyyaml>=6"]
+TEST = ["pytest>=8", "pytest-xdist>=3.6", "pyyaml>=6", "tensorflow-serving-api>=2.21,<2.22"]
 BENCHMARK = ["torch==2.13.0"]
 DEV = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "pre-commit>=4"]
 
