@@ -22,7 +22,14 @@ REQUIRES = [
     "tqdm>=4.67,<5",
     "babel>=2.17,<3",
 ]
-TEST = ["pytest>=8", "pytest-xdist>=3.6", "pyyaml>=6", "tensorflow-serving-api>=2.21,<2.22"]
+LITERT = ["ai-edge-litert>=2.3,<3"]
+TEST = [
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "pyyaml>=6",
+    "tensorflow-serving-api>=2.21,<2.22",
+    *LITERT,
+]
 BENCHMARK = ["torch==2.13.0"]
 DEV = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "pre-commit>=4"]
 
@@ -36,5 +43,10 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["zoo", "zoo.*", "trainers", "trainers.*"]),
     install_requires=REQUIRES,
-    extras_require={"test": TEST, "dev": [*TEST, *DEV], "benchmark": BENCHMARK},
+    extras_require={
+        "test": TEST,
+        "dev": [*TEST, *DEV],
+        "benchmark": BENCHMARK,
+        "litert": LITERT,
+    },
 )

@@ -15,6 +15,7 @@ from trainers.errors import FAILED, LEFT, RESUMABLE, Interrupted, UserError, is_
 from trainers.settings import did_you_mean
 
 MODES = ["train", "evaluate", "export"]
+FORMATS = ["saved_model", "litert"]
 
 
 def define_flags():
@@ -44,6 +45,14 @@ def define_flags():
     )
     flags.DEFINE_enum("mode", "train", MODES, "What to do.", flag_values=values)
     flags.DEFINE_string("split", "validation", "What to evaluate on.", flag_values=values)
+    flags.DEFINE_enum(
+        "format",
+        "saved_model",
+        FORMATS,
+        "What to export: saved_model, text in and out, for TensorFlow; litert, tokens in and out, "
+        "for phones and small machines.",
+        flag_values=values,
+    )
     return values
 
 
@@ -78,7 +87,7 @@ def run(values):
     registry.register()
     config.load(checked)
 
-    from trainers import export, trainer
+    from trainers import export, litert, trainer
     from trainers.experiment import Experiment
 
     experiment = Experiment(data_dir=data_dir)
@@ -86,6 +95,8 @@ def run(values):
         trainer.train(experiment, model_dir)
     elif values.mode == "evaluate":
         trainer.evaluate(experiment, model_dir, values.split)
+    elif values.format == "litert":
+        litert.export(experiment, model_dir)
     else:
         export.export(experiment, model_dir)
 
