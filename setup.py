@@ -23,12 +23,14 @@ REQUIRES = [
     "babel>=2.17,<3",
 ]
 LITERT = ["ai-edge-litert>=2.3,<3"]
+ONNX = ["tf2onnx>=1.17,<2", "onnx>=1.23,<2", "onnxruntime>=1.32,<2"]
 TEST = [
     "pytest>=8",
     "pytest-xdist>=3.6",
     "pyyaml>=6",
     "tensorflow-serving-api>=2.21,<2.22",
     *LITERT,
+    *ONNX,
 ]
 BENCHMARK = ["torch==2.13.0"]
 DEV = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "pre-commit>=4"]
@@ -48,5 +50,6 @@ setup(
         "dev": [*TEST, *DEV],
         "benchmark": BENCHMARK,
         "litert": LITERT,
+        "onnx": ONNX,
     },
 )

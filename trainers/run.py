@@ -15,7 +15,7 @@ from trainers.errors import FAILED, LEFT, RESUMABLE, Interrupted, UserError, is_
 from trainers.settings import did_you_mean
 
 MODES = ["train", "evaluate", "export"]
-FORMATS = ["saved_model", "litert"]
+FORMATS = ["saved_model", "litert", "onnx"]
 
 
 def define_flags():
@@ -50,7 +50,7 @@ def define_flags():
         "saved_model",
         FORMATS,
         "What to export: saved_model, text in and out, for TensorFlow; litert, tokens in and out, "
-        "for phones and small machines.",
+        "for phones and small machines; onnx, tokens in and logits out.",
         flag_values=values,
     )
     return values
@@ -87,7 +87,7 @@ def run(values):
     registry.register()
     config.load(checked)
 
-    from trainers import export, litert, trainer
+    from trainers import export, litert, onnx, trainer
     from trainers.experiment import Experiment
 
     experiment = Experiment(data_dir=data_dir)
@@ -95,10 +95,9 @@ def run(values):
         trainer.train(experiment, model_dir)
     elif values.mode == "evaluate":
         trainer.evaluate(experiment, model_dir, values.split)
-    elif values.format == "litert":
-        litert.export(experiment, model_dir)
     else:
-        export.export(experiment, model_dir)
+        exporters = {"saved_model": export, "litert": litert, "onnx": onnx}
+        exporters[values.format].export(experiment, model_dir)
 
 
 def main(argv):
