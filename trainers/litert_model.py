@@ -42,8 +42,13 @@ class LiteRTModel:
             tokens are read.
           max_new_tokens: None for as many as there is room for.
           choose: function of the logits float32 [V] to a token; the likeliest by default.
+
+        Raises:
+          ValueError: a prompt without tokens.
         """
         prompt = np.asarray(prompt, np.int32)[-self.prompt_length :]
+        if not len(prompt):
+            raise ValueError("a prompt has at least one token; <eos>, token 0, opens a row")
         tokens, num_tokens = (
             self.model.create_input_buffer_by_name("prefill", name)
             for name in ("tokens", "num_tokens")

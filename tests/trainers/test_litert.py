@@ -64,6 +64,11 @@ def test_the_last_tokens_of_a_long_prompt_are_read(made):
     assert list(lite.generate(long, 9)) == list(lite.generate(long[-PROMPT_LENGTH:], 9))
 
 
+def test_a_prompt_without_tokens_is_refused(made):
+    with pytest.raises(ValueError, match="at least one token"):
+        list(made[0].generate([]))
+
+
 def test_rounded_weights_take_a_third_of_the_room_and_little_of_the_exactness(tmp_path):
     keras.utils.set_random_seed(0)
     model = DecoderLM(257, num_layers=2, width=128, **GPT2)
