@@ -13,7 +13,7 @@ from keras import ops
 
 from zoo.layers import initializers
 from zoo.layers import positions as position_layers
-from zoo.layers.attention import Attention, cache_mask, causal_mask
+from zoo.layers.attention import Attention, cache_mask, causal_mask, extended
 from zoo.layers.block import Block
 from zoo.layers.dropout import Dropout
 from zoo.layers.embedding import TokenEmbedding
@@ -177,7 +177,7 @@ class DecoderLM(LanguageModel):
     def start(self, batch_size, max_length, features=None):
         padding = (features or {}).get("padding")
         return {
-            "index": ops.zeros((), "int32"),
+            "index": ops.zeros((batch_size,), "int32"),
             "padding": ops.zeros((batch_size,), "int32") if padding is None else padding,
             "caches": [b.attention.empty_cache(batch_size, max_length) for b in self.blocks],
         }
@@ -185,14 +185,14 @@ class DecoderLM(LanguageModel):
     def extend(self, tokens, state):
         index, padding = state["index"], state["padding"]
         length = ops.shape(tokens)[1]
-        max_length = ops.shape(state["caches"][0]["keys"])[1]
+        max_length = ops.shape(state["caches"][0]["keys"])[2]
         mask = cache_mask(index, length, max_length, padding, self.window)
         x, rotation = self.embed(tokens, extended_positions(index, length, padding))
-        caches = []
+        written = []
         for block, cache in zip(self.blocks, state["caches"], strict=True):
-            x, cache = block(x, mask, rotation, cache=cache, index=index)
-            caches.append(cache)
-        state = {"index": index + length, "padding": padding, "caches": caches}
+            x, new = block(x, mask, rotation, cache=cache)
+            written.append(new)
+        state = extended(state, written, length)
         return self.logits(self.final_norm(x)), state
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):

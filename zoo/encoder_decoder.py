@@ -15,6 +15,7 @@ from zoo.layers.attention import (
     CrossAttention,
     cache_mask,
     causal_mask,
+    extended,
     segment_mask,
 )
 from zoo.layers.block import Block
@@ -213,7 +214,7 @@ class EncoderDecoder(LanguageModel):
         encoded = self.encode(features)
         padding = features.get("padding")
         return {
-            "index": ops.zeros((), "int32"),
+            "index": ops.zeros((batch_size,), "int32"),
             "padding": ops.zeros((batch_size,), "int32") if padding is None else padding,
             "caches": [b.attention.empty_cache(batch_size, max_length) for b in self.decoder],
             "sources": [b.cross_attention.project(encoded) for b in self.decoder],
@@ -223,7 +224,7 @@ class EncoderDecoder(LanguageModel):
     def extend(self, tokens, state):
         index, padding = state["index"], state["padding"]
         length = ops.shape(tokens)[1]
-        max_length = ops.shape(state["caches"][0]["keys"])[1]
+        max_length = ops.shape(state["caches"][0]["keys"])[2]
         positions = extended_positions(index, length, padding)
         mask = cache_mask(index, length, max_length, padding)
         source_mask = state["source_held"][:, None, None, :]
@@ -231,15 +232,15 @@ class EncoderDecoder(LanguageModel):
         x, rotation = self.place(self.embedding(tokens), positions, learned, self.dropouts[1])
         bias = None
         if self.positions == "relative":
-            slots = extended_positions(0, max_length, padding)
-            bias = self.relative_bias(positions, slots)
-        caches = []
+            cached = extended_positions(ops.zeros_like(index), max_length, padding)
+            bias = self.relative_bias(positions, ops.concatenate([cached, positions], axis=1))
+        written = []
         for block, cache, source in zip(
             self.decoder, state["caches"], state["sources"], strict=True
         ):
-            x, cache = block(x, mask, rotation, bias, source, source_mask, cache=cache, index=index)
-            caches.append(cache)
-        state = {**state, "index": index + length, "caches": caches}
+            x, new = block(x, mask, rotation, bias, source, source_mask, cache=cache)
+            written.append(new)
+        state = extended(state, written, length)
         return self.logits(self.normalised(x)), state
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):

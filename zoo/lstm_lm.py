@@ -85,7 +85,7 @@ class LSTMLM(LanguageModel):
     def start(self, batch_size, max_length, features=None):
         padding = (features or {}).get("padding")
         return {
-            "index": ops.zeros((), "int32"),
+            "index": ops.zeros((batch_size,), "int32"),
             "padding": ops.zeros((batch_size,), "int32") if padding is None else padding,
             "cells": self.initial_state(batch_size),
         }

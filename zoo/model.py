@@ -76,15 +76,28 @@ class LanguageModel(keras.Model):
 
         Args:
           batch_size: B.
-          max_length: the most tokens, prompt included, that will be handed to `extend`.
+          max_length: the most tokens, prompt included, that will be handed to `extend`; or 0
+            for a state that reads its first tokens, all at once, and then gets `with_room`.
           features: optional dict. `padding` int32 [B]: how many places at the left of
             each row hold no token, for prompts of unequal length; the source features
             of a model that reads one.
 
         Returns:
-          a nest of tensors to hand to `extend`.
+          a nest of [B, ...] tensors to hand to `extend`, each row apart from the others: rows
+          may be picked, repeated, or put together from several states.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no `start`")
+
+    def with_room(self, state, max_length):
+        """A decoding state with slots for `max_length` tokens, at least those it has."""
+        if "caches" not in state:
+            return state
+
+        def padded(cache):
+            more = ops.maximum(max_length - ops.shape(cache)[2], 0)
+            return ops.pad(cache, [[0, 0], [0, 0], [0, more], [0, 0]])
+
+        return {**state, "caches": keras.tree.map_structure(padded, state["caches"])}
 
     def extend(self, tokens, state):
         """Reads t more tokens: a whole prompt or the one just drawn.
@@ -116,8 +129,8 @@ def positions_of(features):
 
 
 def extended_positions(index, length, padding):
-    """Positions of `length` tokens written at slot `index`, 0 also for padding. int32 [B, t]."""
-    slots = index + ops.arange(length, dtype="int32")[None]
+    """Positions of `length` tokens from slot `index` [B] on, 0 also for padding. int32 [B, t]."""
+    slots = index[:, None] + ops.arange(length, dtype="int32")[None]
     return ops.maximum(slots - padding[:, None], 0)
 
 

@@ -21,10 +21,12 @@ def begin(model, prompts, limits, capacity, features=None):
       their sum, the ending token's included; `ended` bool [B].
     """
     rows, length = ops.shape(prompts)
-    state = model.start(rows, length + capacity, features)
-    if prompts.shape[1] != 1:
+    if prompts.shape[1] == 1:
+        state = model.start(rows, length + capacity, features)
+    else:
         # These logits are never looked at, so a graph does not compute them.
-        _, state = model.extend(prompts[:, :-1], state)
+        _, state = model.extend(prompts[:, :-1], model.start(rows, 0, features))
+        state = model.with_room(state, length + capacity)
     return {
         "state": state,
         "last": prompts[:, -1],

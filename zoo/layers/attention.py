@@ -13,9 +13,12 @@ FORBIDDEN = -1e30  # finite, so that a row without any True has no NaN in its gr
 def attend(queries, keys, values, mask, bias=None):
     """Scaled dot-product attention, softmax in float32 (Vaswani et al. 2017, eq. 1).
 
+    Keys and values come in parts, so that what is new need not be put beside what is cached.
+
     Args:
       queries: [B, T, H, D].
-      keys, values: [B, S, K, D]; K divides H (grouped-query attention when K < H).
+      keys, values: lists of [B, K, S_i, D], together of S slots; K divides H (grouped-query
+        attention when K < H).
       mask: [B or 1, 1, T, S] bool, True where attention is allowed. A row with no
         True gives zeros.
       bias: [B or 1, H, T, S], added to the scores; or None.
@@ -24,24 +27,35 @@ def attend(queries, keys, values, mask, bias=None):
       [B, T, H, D], dtype of `queries`.
     """
     batch, length, num_heads, head_width = ops.shape(queries)
-    num_kv_heads = ops.shape(keys)[2]
+    num_kv_heads = ops.shape(keys[0])[1]
     # A group of query heads reads one key head: they become more rows of one product,
     # so that keys and values are never repeated.
     folded = (batch, num_kv_heads, num_heads // num_kv_heads * length, -1)
     unfolded = (batch, num_heads, length, -1)
-    queries = ops.transpose(queries * head_width**-0.5, (0, 2, 1, 3))  # [B, H, T, D]
-    keys = ops.transpose(keys, (0, 2, 3, 1))  # [B, K, D, S]
-    values = ops.transpose(values, (0, 2, 1, 3))  # [B, K, S, D]
-    scores = ops.reshape(ops.matmul(ops.reshape(queries, folded), keys), unfolded)
-    scores = ops.cast(scores, "float32")  # [B, H, T, S]
+    queries = ops.reshape(heads_first(queries * head_width**-0.5), folded)
+    scores = [ops.matmul(queries, ops.transpose(part, (0, 1, 3, 2))) for part in keys]
+    scores = ops.cast(ops.reshape(joined(scores), unfolded), "float32")  # [B, H, T, S]
     if bias is not None:
         scores = scores + ops.cast(bias, "float32")
     weights = ops.softmax(ops.where(mask, scores, FORBIDDEN), axis=-1)
-    weights = ops.reshape(ops.cast(weights, values.dtype), folded)
-    mixed = ops.reshape(ops.matmul(weights, values), unfolded)
-    mixed = ops.transpose(mixed, (0, 2, 1, 3))  # [B, T, H, D]
+    weights = ops.reshape(ops.cast(weights, values[0].dtype), folded)
+    mixed, first = 0, 0
+    for part in values:
+        slots = ops.shape(part)[2]
+        mixed = mixed + ops.matmul(weights[..., first : first + slots], part)
+        first += slots
+    mixed = heads_first(ops.reshape(mixed, unfolded))  # [B, T, H, D]
     reachable = ops.transpose(ops.any(mask, axis=-1, keepdims=True), (0, 2, 1, 3))
     return ops.where(reachable, mixed, ops.zeros_like(mixed))
+
+
+def joined(parts):
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+
+
+def heads_first(x):
+    """[B, S, K, D] -> [B, K, S, D] and back. A head's slots lie together, as products read them."""
+    return ops.transpose(x, (0, 2, 1, 3))
 
 
 def causal_mask(segments, length, window=None):
@@ -73,23 +87,64 @@ def segment_mask(segments, key_segments):
 
 
 def cache_mask(index, length, max_length, padding, window=None):
-    """`causal_mask` for `length` new tokens written at slot `index` of a cache.
+    """`causal_mask` for `length` new tokens, which see a cache of `index` tokens and each other.
 
     Args:
-      index: int32 scalar.
+      index: int32 [B].
       max_length: slots S of the cache.
       padding: int32 [B], slots at the left of each row that hold no token.
 
     Returns:
-      bool [B, 1, T, S].
+      bool [B, 1, T, S + T].
     """
-    slots = ops.arange(max_length)[None, :]
-    distance = index + ops.arange(length)[:, None] - slots
-    mask = distance >= 0
+    batch = ops.shape(index)[0]
+    new = index[:, None] + ops.arange(length)[None]  # [B, T], the slots they will have
+    slots = ops.broadcast_to(ops.arange(max_length)[None], (batch, max_length))
+    held = ops.logical_and(slots >= padding[:, None], slots < index[:, None])
+    held = ops.concatenate([held, new >= padding[:, None]], axis=1)
+    distance = new[:, :, None] - ops.concatenate([slots, new], axis=1)[:, None]
+    mask = ops.logical_and(held[:, None], distance >= 0)
     if window is not None:
         mask = ops.logical_and(mask, distance < window)
-    held = slots >= padding[:, None]  # [B, S]
-    return ops.logical_and(mask[None, None], held[:, None, None])
+    return mask[:, None]
+
+
+def extended(state, new, length):
+    """A decoding state after `length` tokens whose keys and values `new` is, a pair a block.
+
+    Caches without slots, of a state that has read nothing, become those of the new tokens.
+    """
+    caches = new
+    if state["caches"][0]["keys"].shape[2] != 0:
+        caches = write(state["caches"], new, state["index"])
+    return {**state, "index": state["index"] + length, "caches": caches}
+
+
+def write(caches, new, index):
+    """Puts new keys and values into caches, in each row from the row's own slot on.
+
+    Args:
+      caches: nest of [B, K, S, D].
+      new: the same nest of [B, K, T, D], T <= S.
+      index: int32 [B]. What would stand behind the last slot is put into the last ones: a row
+        that has ended may go on with its batch, and nothing reads what it writes.
+
+    Returns:
+      The new caches.
+    """
+    old, new = keras.tree.flatten(caches), keras.tree.flatten(new)
+
+    # XLA does a slice of a loop's variable in place, and takes long over any other scatter.
+    def write_row(row, arrays):
+        starts = (row, 0, index[row], 0)
+        return [
+            ops.slice_update(array, starts, ops.expand_dims(part[row], 0))
+            for array, part in zip(arrays, new, strict=True)
+        ]
+
+    return keras.tree.pack_sequence_as(
+        caches, ops.fori_loop(0, ops.shape(index)[0], write_row, old)
+    )
 
 
 class Attention(keras.layers.Layer):
@@ -119,14 +174,14 @@ class Attention(keras.layers.Layer):
         self.qk_norm = norm("rms_without_gain", head_width) if qk_norm else None
         self.built = True
 
-    def call(self, x, mask, rotation=None, bias=None, cache=None, index=None):
-        """[B, T, width] -> [B, T, width]; with a cache, (that, the cache with T slots more).
+    def call(self, x, mask, rotation=None, bias=None, cache=None):
+        """[B, T, width] -> [B, T, width]; with a cache, (that, what is to be written into it).
 
         Args:
-          mask: bool [B or 1, 1, T, S], S = T or the cache's slots.
+          mask: bool [B or 1, 1, T, S], S = T and the cache's slots before them.
           rotation: from `positions.rotation`, or None.
           bias: [B or 1, H, T, S] or None.
-          cache: {"keys", "values"}, each [B, S, K, D]; written from slot `index` on.
+          cache: {"keys", "values"} of earlier tokens, each [B, K, S - T, D].
         """
         batch, length, _ = ops.shape(x)
         heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
@@ -136,15 +191,17 @@ class Attention(keras.layers.Layer):
             queries, keys = self.qk_norm(queries), self.qk_norm(keys)
         if rotation is not None:
             queries, keys = rotate(queries, rotation), rotate(keys, rotation)
-        if cache is not None:
-            keys = ops.slice_update(cache["keys"], (0, index, 0, 0), keys)
-            values = ops.slice_update(cache["values"], (0, index, 0, 0), values)
+        new = {"keys": heads_first(keys), "values": heads_first(values)}
+        parts = [new]
+        if cache is not None and cache["keys"].shape[2] != 0:
+            parts = [cache, new]
+        keys, values = ([part[name] for part in parts] for name in ("keys", "values"))
         mixed = attend(queries, keys, values, mask, bias)
         output = self.output_projection(ops.reshape(mixed, (batch, length, -1)))
-        return output if cache is None else (output, {"keys": keys, "values": values})
+        return output if cache is None else (output, new)
 
     def empty_cache(self, batch_size, max_length):
-        shape = (batch_size, max_length, self.num_kv_heads, self.head_width)
+        shape = (batch_size, self.num_kv_heads, max_length, self.head_width)
         return {name: ops.zeros(shape, self.compute_dtype) for name in ("keys", "values")}
 
 
@@ -166,16 +223,16 @@ class CrossAttention(keras.layers.Layer):
         self.built = True
 
     def project(self, source):
-        """[B, S, width] -> {"keys", "values"}, each [B, S, H, D]."""
+        """[B, S, width] -> {"keys", "values"}, each [B, H, S, D]."""
         batch, length, _ = ops.shape(source)
         key_value = self.key_value(source)
         key_value = ops.reshape(key_value, (batch, length, 2 * self.num_heads, self.head_width))
         keys, values = ops.split(key_value, 2, axis=2)
-        return {"keys": keys, "values": values}
+        return {"keys": heads_first(keys), "values": heads_first(values)}
 
     def call(self, x, source, mask):
         """[B, T, width], what `project` returned, bool [B, 1, T, S] -> [B, T, width]."""
         batch, length, _ = ops.shape(x)
         queries = ops.reshape(self.query(x), (batch, length, self.num_heads, self.head_width))
-        mixed = attend(queries, source["keys"], source["values"], mask)
+        mixed = attend(queries, [source["keys"]], [source["values"]], mask)
         return self.output_projection(ops.reshape(mixed, (batch, length, -1)))

@@ -53,20 +53,19 @@ class Block(keras.layers.Layer):
         source=None,
         source_mask=None,
         cache=None,
-        index=None,
         training=False,
     ):
-        """[B, T, width] -> [B, T, width], with `cache` also the new cache.
+        """[B, T, width] -> [B, T, width], with `cache` also what is to be written into it.
 
         Args:
-          mask, rotation, bias, cache, index: see `Attention.call`.
+          mask, rotation, bias, cache: see `Attention.call`.
           source: what `CrossAttention.project` returned, with its mask [B, 1, T, S].
         """
 
         def attention(x):
             if cache is None:
                 return self.attention(x, mask, rotation, bias), None
-            return self.attention(x, mask, rotation, bias, cache, index)
+            return self.attention(x, mask, rotation, bias, cache)
 
         def cross_attention(x):
             return self.cross_attention(x, source, source_mask), None
@@ -74,11 +73,11 @@ class Block(keras.layers.Layer):
         def feed_forward(x):
             return self.feed_forward(x), None
 
-        x, new_cache = self.residual(x, attention, self.attention_norm, 0, training)
+        x, new = self.residual(x, attention, self.attention_norm, 0, training)
         if self.cross_attention is not None:
             x, _ = self.residual(x, cross_attention, self.cross_norm, 1, training)
         x, _ = self.residual(x, feed_forward, self.feed_forward_norm, 2, training)
-        return x if cache is None else (x, new_cache)
+        return x if cache is None else (x, new)
 
     def rematerialised(self, x, *options, training=True):
         """As `call` without a cache; only the inputs are kept for the gradient, and the rest is
