@@ -165,9 +165,8 @@ class Steps(tf.Module):
         padding = self.prompt_length - num_tokens
         # From filled up at the right to filled up at the left, as `start` has it.
         tokens = tf.gather(tokens, tf.maximum(places - padding, 0), axis=1)
-        state = self.model.start(1, self.max_length, {"padding": padding})
-        _, state = self.model.extend(tokens[:, :-1], state)
-        return tokens[:, -1:], state
+        _, state = self.model.extend(tokens[:, :-1], self.model.start(1, 0, {"padding": padding}))
+        return tokens[:, -1:], self.model.with_room(state, self.max_length)
 
 
 def named(state):
