@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from tests.trainers.tiny import FAMILIES
 from trainers.data import tokenizers
-from trainers.export import export_model
+from trainers.export import save
 from trainers.settings import ROOT
+from trainers.text_model import TextModel
 from zoo import DecoderLM
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler: there is no cc")
@@ -62,7 +63,7 @@ def test_sentencepiece_needs_its_library_and_bpe_does_not(complete, tmp_path):
         tokenizer = tokenizers.train_tokenizer(kind, iter(texts), 290)
         model = DecoderLM(tokenizer.vocabulary_size, num_layers=1, width=16)
         folder = str(tmp_path / kind)
-        export_model(model, tokenizer, folder, "language_modelling", 64)
+        save(TextModel(model, tokenizer, "language_modelling", 64), folder)
         status, text, error = complete(folder, with_library)
         assert status == 0, error
         loaded = tf.saved_model.load(folder)
