@@ -67,7 +67,7 @@ def over_chunks(function, model, hidden, *of_tokens):
     """
     rows = [tf.reshape(hidden, (-1, hidden.shape[-1])), *(tf.reshape(x, [-1]) for x in of_tokens)]
     count = rows[0].shape[0] or tf.shape(rows[0])[0]
-    most = max(MOST_LOGITS // vocabulary_size(model, rows[0]), 1)
+    most = max(MOST_LOGITS // model.vocabulary_size, 1)
     chunks = -(-count // most)
     if tf.is_tensor(chunks):
         chunks = tf.maximum(chunks, 1)  # of no token, perhaps
@@ -93,13 +93,6 @@ def over_chunks(function, model, hidden, *of_tokens):
         lambda i, *_: i < chunks, add, (1, sums, results), parallel_iterations=1
     )
     return sums, results.concat()[:count]
-
-
-def vocabulary_size(model, hidden):
-    """V of the logits that the model makes of hidden vectors [..., D]."""
-    one = tf.TensorSpec([1, hidden.shape[-1]], hidden.dtype)
-    logits = tf.function(model.logits, autograph=False).get_concrete_function(one)
-    return logits.structured_outputs.shape[-1]
 
 
 def dense(gradient):

@@ -6,16 +6,20 @@ project. Its signatures, each also a function of the loaded object
 of `text_model.TextModel`, where shapes and meanings are written down:
 
   serving_default  generate(prompts, max_new_tokens=256, temperature=0.0, top_k=0, top_p=1.0,
-                   num_return_sequences=1, stop=[], seed=0) -> text, log_probabilities, tokens
+                   num_return_sequences=1, stop=[], seed=0, ...)
+                   -> text, log_probabilities, tokens, num_tokens, finished, ...
   complete         (prompts, max_new_tokens=256) -> text
+  beam_search      (prompts, max_new_tokens=256, num_beams=4, length_penalty=1.0, ...)
+                   -> text, scores, log_probabilities, tokens
   score            (prompts, continuations)
                    -> log_probabilities, token_log_probabilities, num_tokens
-  start            (prompts, max_new_tokens=256) -> state_*
-  next             (state_*, steps=1, temperature=0.0, top_k=0, top_p=1.0, seed=0)
-                   -> text, log_probabilities, ended, state_*
+  start            (prompts, what generate takes but stop) -> state_*
+  next             (state_*, steps=1) -> text, ended, finished, tokens, num_tokens, ..., state_*
+  join             (state_*, other_state_*, rows) -> state_*
+  end              (state_*, rows) -> state_*
   tokenize         (texts) -> tokens, num_tokens
   detokenize       (tokens) -> text
-  describe         () -> layout, max_length
+  describe         () -> layout, max_length, name, chat_template, prefix, suffix, reads_source
 
 Arguments with a default may be left out, by clients of a model server as well.
 """
@@ -104,7 +108,8 @@ class ExportError(RuntimeError):
 
 
 def save(text_model, folder):
-    names = ("complete", "score", "start", "next", "tokenize", "detokenize", "describe")
+    names = ("complete", "beam_search", "score", "start", "next", "join", "end")
+    names += ("tokenize", "detokenize", "describe")
     signatures = {name: getattr(text_model, name) for name in names}
     signatures["serving_default"] = text_model.generate
     tf.saved_model.save(text_model, folder, signatures=signatures)
@@ -118,7 +123,7 @@ def check(loaded, text_model, model, tokenizer):
     """
     tolerance = 0.03 if model.compute_dtype == "float32" else 0.5
     for probe in PROBES:
-        text = text_model.prefix + probe + text_model.suffix
+        text = text_model.prompts.prefix + probe + text_model.prompts.suffix
         ids = np.asarray(tokenizer.encode(text))
         if not np.array_equal(loaded.tokenize(tf.constant([text]))["tokens"][0], ids):
             raise ExportError(f"the exported tokenizer reads {text!r} otherwise than the tokenizer")

@@ -1,49 +1,82 @@
 """TextModel: a model and its tokenizer as one TensorFlow module, strings in and strings out."""
 
+import functools
 import inspect
 
 import tensorflow as tf
 
 from trainers.chunked_loss import over_chunks
-from zoo.decoding import loop, samplers
-from zoo.decoding.loop import EOS
-
-LAYOUTS = ("language_modelling", "text_to_text")
+from trainers.prompts import Prompts, before_stop, eos_column, lengths_of, rounded
+from zoo.decoding import beam_search, loop, samplers
 
 strings = tf.TensorSpec([None], tf.string)
+integers = tf.TensorSpec([None], tf.int32)
 integer = tf.TensorSpec([], tf.int32)
 number = tf.TensorSpec([], tf.float32)
+truth = tf.TensorSpec([], tf.bool)
+NEEDED = inspect.Parameter.empty
+SPREAD = 0x61C88647  # odd, so that no two rows of a call have one seed; near ones are far apart
+# What `generate` and `start` take beside prompts: name -> (default, type).
+OPTIONS = {
+    "max_new_tokens": (256, integer),
+    "temperature": (0.0, number),
+    "top_k": (0, integer),
+    "top_p": (1.0, number),
+    "num_return_sequences": (1, integer),
+    "seed": (0, integer),
+    "min_p": (0.0, number),
+    "repetition_penalty": (1.0, number),
+    "presence_penalty": (0.0, number),
+    "frequency_penalty": (0.0, number),
+    "min_new_tokens": (0, integer),
+    "top_logprobs": (0, integer),
+    "forced": (("",), strings),
+    "truncate": (True, truth),
+}
+BEAM_OPTIONS = {
+    "max_new_tokens": (256, integer),
+    "num_beams": (4, integer),
+    "length_penalty": (1.0, number),
+    "num_return_sequences": (1, integer),
+    "early_stopping": (False, truth),
+    "exhaustive": (False, truth),
+    "forced": (("",), strings),
+    "truncate": (True, truth),
+}
 
 
 class TextModel(tf.Module):
-    """What is exported: `generate`, `complete`, `score`, `start`, `next`, `tokenize`, ...
+    """What is exported: see the public methods.
 
-    Every public method is a `tf.function` with one graph for all shapes, whose
+    Each of them is a `tf.function` with one graph for all shapes, whose
     arguments may be left out where they have a default, also after saving and
-    loading. A prompt becomes the tokens that the model was trained to see before
-    an answer:
-
-      language_modelling          <eos> prompt
-      text_to_text, one row       <eos> prompt <eos>
-      text_to_text with a source  source: prompt <eos>; decoder: <eos>
+    loading.
 
     Args:
       model: a zoo.LanguageModel.
       tokenizer: of trainers/data/tokenizers.py.
-      layout: "language_modelling" or "text_to_text".
-      max_length: the most tokens in a row, prompt and answer together, and in a source.
-      prefix, suffix: put around every prompt.
+      layout, max_length, prefix, suffix: see `prompts.Prompts`.
+      xla: whether the numbers of decoding are compiled by XLA, once for each of a few shapes.
+      name: of the model, for servers.
+      chat_template: in Jinja, of a model of dialogue; "" for the plain one.
 
     Raises:
       ValueError: settings that do not fit together.
     """
 
-    def __init__(self, model, tokenizer, layout, max_length, prefix="", suffix=""):
+    def __init__(
+        self,
+        model,
+        tokenizer,
+        layout,
+        max_length,
+        prefix="",
+        suffix="",
+        xla=False,
+        name="model",
+        chat_template="",
+    ):
         super().__init__(name="text_model")
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout {layout!r} is none of {', '.join(map(repr, LAYOUTS))}")
-        if model.reads_source and layout != "text_to_text":
-            raise ValueError(f"{type(model).__name__} reads a source: its layout is 'text_to_text'")
         if model.context_length and max_length > model.context_length:
             raise ValueError(
                 f"max_length {max_length} is more than the {model.context_length} positions "
@@ -55,42 +88,60 @@ class TextModel(tf.Module):
         self.weights = [variable.value for variable in model.variables]
         vars(self)["model"] = model
         self.tokenizer = tokenizer.in_graph()
+        self.prompts = Prompts(
+            self.tokenizer, layout, model.reads_source, max_length, prefix, suffix
+        )
         self.layout = layout
         self.max_length = max_length
-        self.prefix = prefix
-        self.suffix = suffix
+        self.description = {
+            "layout": layout,
+            "max_length": max_length,
+            "reads_source": model.reads_source,
+            "prefix": prefix,
+            "suffix": suffix,
+            "name": name,
+            "chat_template": chat_template,
+        }
+        # Numbers alone, so that XLA can compile them; strings are made of them outside.
+        compiled = functools.partial(tf.function, autograph=False, jit_compile=xla)
+        self.read_prompts = compiled(functools.partial(loop.begin, model))
+        self.advance = compiled(functools.partial(loop.advance, model))
+        self.search = compiled(functools.partial(beam_search.search, model))
 
         # The state that `start` returns and `next` takes: flat, as a signature must be.
+        start = {"prompts": (NEEDED, strings), **OPTIONS}
         begin = tf.function(self.begin, autograph=False)
-        state = begin.get_concrete_function(strings, integer).structured_outputs
+        state = begin.get_concrete_function(**{name: spec for name, (_, spec) in start.items()})
+        state = state.structured_outputs
         names = [f"state_{i}" for i in range(len(tf.nest.flatten(state)))]
         self.flat = lambda state: dict(zip(names, tf.nest.flatten(state), strict=True))
         self.nested = lambda flat: tf.nest.pack_sequence_as(state, [flat[name] for name in names])
-        state_specs = {
-            name: tf.TensorSpec(spec.shape, spec.dtype, name=name)
-            for name, spec in self.flat(state).items()
-        }
-        sampling = (number, integer, number)
-        self.generate = graph(self.generate, strings, integer, *sampling, integer, strings, integer)
-        self.complete = graph(self.complete, strings, integer)
-        self.score = graph(self.score, strings, strings)
-        self.start = graph(self.start, strings, integer)
-        self.next = graph(self.next, state_specs, integer, *sampling, integer)
-        self.tokenize = graph(self.tokenize, strings)
-        self.detokenize = graph(self.detokenize, tf.TensorSpec([None, None], tf.int32))
-        self.describe = graph(self.describe)
+        states, others = (
+            {
+                name: tf.TensorSpec(spec.shape, spec.dtype, name=prefix + name)
+                for name, spec in self.flat(state).items()
+            }
+            for prefix in ("", "other_")
+        )
+        rows = {"rows": (NEEDED, integers)}
+        self.generate = graph(self.generate, {**start, "stop": ((), strings)})
+        completing = {name: start[name] for name in ("prompts", "max_new_tokens")}
+        self.complete = graph(self.complete, completing)
+        self.beam_search = graph(self.beam_search, {"prompts": (NEEDED, strings), **BEAM_OPTIONS})
+        self.score = graph(
+            self.score, dict.fromkeys(["prompts", "continuations"], (NEEDED, strings))
+        )
+        self.start = graph(self.start, start)
+        self.next = graph(self.next, {"state": (NEEDED, states), "steps": (1, integer)})
+        both = {"state": (NEEDED, states), "other": (NEEDED, others)}
+        self.join = graph(self.join, {**both, **rows})
+        self.end = graph(self.end, {"state": (NEEDED, states), **rows})
+        self.tokenize = graph(self.tokenize, {"texts": (NEEDED, strings)})
+        tokens = tf.TensorSpec([None, None], tf.int32)
+        self.detokenize = graph(self.detokenize, {"tokens": (NEEDED, tokens)})
+        self.describe = graph(self.describe, {})
 
-    def generate(
-        self,
-        prompts,
-        max_new_tokens=256,
-        temperature=0.0,
-        top_k=0,
-        top_p=1.0,
-        num_return_sequences=1,
-        stop=(),
-        seed=0,
-    ):
+    def generate(self, prompts, **options):
         """Continues or answers each prompt.
 
         A prompt that leaves too little room keeps its last tokens: at least half of
@@ -99,36 +150,117 @@ class TextModel(tf.Module):
         Args:
           prompts: string [N].
           max_new_tokens: int32, the most tokens to draw for each.
-          temperature, top_k, top_p: see `samplers.sample`; temperature 0 is greedy.
+          temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty,
+            frequency_penalty, min_new_tokens: see `samplers.settings`; temperature 0 is greedy.
           num_return_sequences: int32 R.
           stop: string [K]; a text ends before the first of them.
           seed: int32; the same seed gives the same texts.
+          top_logprobs: int32; above 0 for the alternatives in each place.
+          forced: string [N or 1], what the texts begin with.
+          truncate: bool; False for an error where a prompt is too long.
 
         Returns:
           text: string [N, R], what was generated, without the prompt.
           log_probabilities: float32 [N, R], of the drawn tokens, the ending <eos> included,
             under the model's own distribution (temperature 1, nothing filtered).
-          tokens: int32 [N, R, T], 0 behind the end.
+          tokens: int32 [N, R, T], 0 behind the end; up to the one that completed a stop string.
+          num_tokens: int32 [N, R].
+          token_log_probabilities: float32 [N, R, T], 0 behind the end.
+          top_tokens, top_log_probabilities: int32 and float32 [N, R, T, 20], the likeliest tokens
+            in each place, the likeliest first; zeros unless `top_logprobs` asks for them.
+          finished: bool [N, R], whether the text ended by <eos> or a stop string.
         """
-        state = self.begin(tf.repeat(prompts, num_return_sequences), max_new_tokens)
-        sample = sampler(temperature, top_k, top_p, seed)
-        carry = loop.advance(self.model, state["carry"], sample)
-        tokens = carry["tokens"][:, : carry["count"]]
-        text = before_stop(self.text(state["context"], tokens), stop)
-        rows = [-1, num_return_sequences]
+        stop = options.pop("stop")
+        state = self.begin(prompts, **options)
+        # Only where a text may stop inside must it be looked at after every token.
+        steps = tf.where(tf.size(stop) > 0, 1, tf.int32.max)
+
+        def going(carry, _):
+            return ~tf.reduce_all(carry["ended"])
+
+        def step(carry, _):
+            carry = self.advance(carry, steps)
+            whole = self.text_so_far({**state, "carry": carry})
+            text = before_stop(whole, stop)
+            stopped = text != whole
+            return {
+                **carry,
+                "ended": carry["ended"] | stopped,
+                "finished": carry["finished"] | stopped,
+            }, text
+
+        carry = state["carry"]
+        none = tf.fill(tf.shape(carry["count"]), "")
+        begun = (carry, before_stop(none + self.text_so_far(state), stop))
+        carry, text = tf.while_loop(going, step, begun)
+        longest = tf.reduce_max(tf.concat([[0], carry["count"]], 0))
+
+        def of_rows(x):
+            rows = [-1, options["num_return_sequences"]]
+            return tf.reshape(x, tf.concat([rows, tf.shape(x)[1:]], 0))
+
         return {
-            "text": tf.reshape(text, rows),
-            "log_probabilities": tf.reshape(carry["log_probabilities"], rows),
-            "tokens": tf.reshape(tokens, [*rows, carry["count"]]),
+            "text": of_rows(text),
+            "log_probabilities": of_rows(tf.reduce_sum(carry["gained"], axis=1)),
+            "tokens": of_rows(carry["tokens"][:, :longest]),
+            "num_tokens": of_rows(carry["count"]),
+            "token_log_probabilities": of_rows(carry["gained"][:, :longest]),
+            "top_tokens": of_rows(carry["top_tokens"][:, :longest]),
+            "top_log_probabilities": of_rows(carry["top_gained"][:, :longest]),
+            "finished": of_rows(carry["finished"]),
         }
 
-    def complete(self, prompts, max_new_tokens=256):
+    def beam_search(self, prompts, **options):
+        """The likeliest continuations or answers that a beam finds.
+
+        Args:
+          prompts, max_new_tokens, forced, truncate: see `generate`.
+          num_beams: int32 W.
+          length_penalty, early_stopping, exhaustive: see `beam_search.search`.
+          num_return_sequences: int32 R, at most W.
+
+        Returns:
+          text: string [N, R], the best first.
+          scores: float32 [N, R], log-probability / length ** length_penalty.
+          log_probabilities: float32 [N, R].
+          tokens: int32 [N, R, T], 0 behind the end.
+        """
+        begun = self.prompts.begin(
+            prompts, options["forced"], options["max_new_tokens"], options["truncate"]
+        )
+        found = self.search(
+            begun["tokens"],
+            begun["limits"],
+            buffer(begun["limits"]),
+            tf.zeros([options["num_beams"]]),
+            options["length_penalty"],
+            options["early_stopping"],
+            options["exhaustive"],
+            begun["features"],
+        )
+        kept = options["num_return_sequences"]
+        tokens = found["tokens"][
+            :, :kept, : tf.reduce_max(tf.concat([[0], tf.reshape(found["lengths"], [-1])], 0))
+        ]
+        rows = tf.shape(tokens)
+        flat = tf.reshape(tokens, [rows[0] * rows[1], rows[2]])
+        before = (tf.repeat(begun[name], rows[1], axis=0) for name in ("context", "forced"))
+        text = self.prompts.text(*before, flat)
+        return {
+            "text": tf.reshape(text, rows[:2]),
+            "scores": found["scores"][:, :kept],
+            "log_probabilities": found["log_probabilities"][:, :kept],
+            "tokens": tokens,
+        }
+
+    def complete(self, prompts, max_new_tokens):
         """`generate` at its defaults, for clients that have to feed every argument there is.
 
         Returns:
           text: string [N].
         """
-        return {"text": self.generate(prompts, max_new_tokens)["text"][:, 0]}
+        generated = self.generate(prompts, max_new_tokens=max_new_tokens)
+        return {"text": generated["text"][:, 0]}
 
     def score(self, prompts, continuations):
         """How likely the model finds given texts.
@@ -145,16 +277,16 @@ class TextModel(tf.Module):
         answers = self.tokenizer.tokenize(continuations)
         if self.layout == "text_to_text":
             answers = tf.concat([answers, eos_column(answers)], axis=1)
-        num_tokens = tf.cast(answers.row_lengths(), tf.int32)
+        num_tokens = lengths_of(answers)
         too_long = f"a continuation has more than the {self.max_length} tokens the model can read"
         fits = tf.debugging.assert_less_equal(num_tokens, self.max_length, too_long)
         with tf.control_dependencies([fits]):
-            rows = tf.concat([self.read(prompts), answers], axis=1)
+            rows = tf.concat([self.prompts.read(prompts), answers], axis=1)
         rows = rows[:, -self.max_length - 1 :]
-        ends = tf.cast(rows.row_lengths(), tf.int32) - 1
+        ends = lengths_of(rows) - 1
         length = rounded(tf.reduce_max(ends))
         rows = rows.to_tensor(shape=tf.stack([-1, length + 1]))
-        hidden, _ = self.model.hidden({"inputs": rows[:, :-1], **self.source(prompts)})
+        hidden, _ = self.model.hidden({"inputs": rows[:, :-1], **self.prompts.source(prompts)})
 
         def log_probabilities(hidden, tokens):
             logits = self.model.logits(hidden)
@@ -170,151 +302,172 @@ class TextModel(tf.Module):
             "num_tokens": num_tokens,
         }
 
-    def start(self, prompts, max_new_tokens=256):
-        """The state before the first token: `state_*` tensors to hand to `next`."""
-        return self.flat(self.begin(prompts, max_new_tokens))
+    def start(self, prompts, **options):
+        """The state before the first token, to hand to `next`.
 
-    def next(self, state, steps=1, temperature=0.0, top_k=0, top_p=1.0, seed=0):
-        """Draws `steps` more tokens for each prompt, the very ones that `generate` would draw.
+        Args: those of `generate` but `stop`, which is up to those who read the texts.
+
+        Returns:
+          `state_*` tensors [N * R, ...], each row apart from the others, its settings with it.
+        """
+        return self.flat(self.begin(prompts, **options))
+
+    def next(self, state, steps=1):
+        """Draws `steps` more tokens for each row, the very ones that `generate` would draw.
 
         Args:
-          state: the `state_*` tensors of `start` or of the `next` before.
+          state: the `state_*` tensors of `start`, `join`, `end` or the `next` before.
           steps: int32, the most tokens to draw now.
 
         Returns:
           text: string [N], all that was generated so far. Its last character is U+FFFD
             while a character lacks bytes.
+          tokens, num_tokens, token_log_probabilities, top_tokens, top_log_probabilities: of all
+            that was drawn so far, as in `generate`, [N, ...].
           log_probabilities: float32 [N], of it.
-          ended: bool [N].
+          ended, finished: bool [N], whether nothing more is drawn, and whether by <eos>.
           state_*: the new state.
         """
         state = self.nested(state)
-        sample = sampler(temperature, top_k, top_p, seed)
-        carry = loop.advance(self.model, state["carry"], sample, steps)
+        carry = self.advance(state["carry"], steps)
+        state = {**state, "carry": carry}
         return {
-            "text": self.text(state["context"], carry["tokens"]),
-            "log_probabilities": carry["log_probabilities"],
+            "text": self.text_so_far(state),
+            "tokens": carry["tokens"],
+            "num_tokens": carry["count"],
+            "token_log_probabilities": carry["gained"],
+            "top_tokens": carry["top_tokens"],
+            "top_log_probabilities": carry["top_gained"],
+            "log_probabilities": tf.reduce_sum(carry["gained"], axis=1),
             "ended": carry["ended"],
-            **self.flat({**state, "carry": carry}),
+            "finished": carry["finished"],
+            **self.flat(state),
         }
+
+    def join(self, state, other, rows):
+        """Puts rows of one state in place of rows of another, for batches that others join.
+
+        Args:
+          state, other: `state_*` tensors.
+          rows: int32 [n], the places in `state` of the n rows of `other`.
+
+        Returns:
+          the new state. Where `other` has longer caches, all rows get them.
+        """
+
+        old = tf.shape(state["state_0"])[0]
+        taken = tf.tensor_scatter_nd_update(
+            tf.range(old), rows[:, None], old + tf.range(tf.size(rows))
+        )
+
+        def joined(state, other):
+            shape = tf.maximum(tf.shape(state)[1:], tf.shape(other)[1:])
+            state, other = (
+                tf.pad(x, [[0, 0], *((0, more) for more in tf.unstack(shape - tf.shape(x)[1:]))])
+                for x in (state, other)
+            )
+            return tf.gather(tf.concat([state, other], axis=0), taken)
+
+        return {name: joined(state[name], other[name]) for name in state}
+
+    def end(self, state, rows):
+        """The state in which the given rows, int32 [n], have ended."""
+        state = self.nested(state)
+        ended = state["carry"]["ended"]
+        ended = tf.tensor_scatter_nd_update(ended, rows[:, None], tf.ones_like(rows, tf.bool))
+        return self.flat({**state, "carry": {**state["carry"], "ended": ended}})
 
     def tokenize(self, texts):
         """string [N] -> tokens int32 [N, T], 0 behind the end, and num_tokens int32 [N]."""
         tokens = self.tokenizer.tokenize(texts)
-        num_tokens = tf.cast(tokens.row_lengths(), tf.int32)
-        return {"tokens": tokens.to_tensor(), "num_tokens": num_tokens}
+        return {"tokens": tokens.to_tensor(), "num_tokens": lengths_of(tokens)}
 
     def detokenize(self, tokens):
         """int32 [N, T] -> text string [N], of the tokens before the first 0."""
         return {"text": self.tokenizer.detokenize(tokens)}
 
     def describe(self):
-        """layout string, max_length int32."""
-        return {"layout": tf.constant(self.layout), "max_length": tf.constant(self.max_length)}
+        """layout, name, chat_template, prefix, suffix: string; max_length: int32;
+        reads_source: bool."""
+        return {name: tf.constant(value) for name, value in self.description.items()}
 
-    def begin(self, prompts, max_new_tokens):
-        """{"context": int32 [N, P], tokens that the answer's text goes on from, "carry": ...}."""
-        max_new_tokens = tf.maximum(max_new_tokens, 0)
-        reserved = tf.minimum(max_new_tokens, (self.max_length + 1) // 2)
-        # The last token drawn is never read: a row has room for one more than max_length.
-        tokens = self.read(prompts)[:, reserved - self.max_length - 1 :]
-        lengths = tf.cast(tokens.row_lengths(), tf.int32)
-        limits = tf.minimum(max_new_tokens, self.max_length + 1 - lengths)
-        features = self.source(prompts)
-        if self.model.reads_source:
-            padded = tokens.to_tensor(shape=[None, 1])
-        else:
-            padded_length = rounded(tf.reduce_max(lengths))
-            padded = left_padded(tokens, padded_length)
-            features["padding"] = padded_length - lengths
-        capacity = rounded(tf.reduce_max(limits))
+    def begin(self, prompts, **options):
+        """{"context" and "forced": see `Prompts.begin`, "carry": see `loop.begin`}."""
+        begun = self.prompts.begin(
+            prompts, options["forced"], options["max_new_tokens"], options["truncate"]
+        )
+        times, rows = options["num_return_sequences"], tf.shape(prompts)[0]
+        settings = samplers.settings(rows, **checked(options))
+        settings["num_top"] = tf.fill([rows], options["top_logprobs"])
+        carry = self.read_prompts(
+            begun["tokens"],
+            begun["limits"],
+            buffer(begun["limits"]),
+            settings,
+            begun["features"],
+        )
+        carry = loop.repeat(carry, times)
+        # So that no two texts of a call are drawn by the same noise.
+        carry["settings"]["seed"] += SPREAD * tf.range(rows * times)
         return {
-            "context": padded if self.layout == "language_modelling" else padded[:, :0],
-            "carry": loop.begin(self.model, padded, limits, capacity, features),
+            "context": tf.repeat(begun["context"], times, axis=0),
+            "forced": tf.repeat(begun["forced"], times, axis=0),
+            "carry": carry,
         }
 
-    def read(self, prompts):
-        """What the decoder reads before the answer. Ragged int32 [N, None]."""
-        tokens = self.tokenizer.tokenize(self.prefix + prompts + self.suffix)
-        eos = eos_column(tokens)
-        if self.model.reads_source:
-            return tf.RaggedTensor.from_tensor(eos)
-        if self.layout == "language_modelling":
-            return tf.concat([eos, tokens], axis=1)
-        return tf.concat([eos, tokens, eos], axis=1)
-
-    def source(self, prompts):
-        """The encoder's features of the prompts; {} for a model without an encoder."""
-        if not self.model.reads_source:
-            return {}
-        tokens = self.tokenizer.tokenize(self.prefix + prompts + self.suffix)
-        tokens = tf.concat([tokens, eos_column(tokens)], axis=1)[:, -self.max_length :]
-        length = rounded(tf.reduce_max(tokens.row_lengths()))
-        return {
-            "source": tokens.to_tensor(shape=tf.stack([-1, length])),
-            "source_segments": tf.sequence_mask(tokens.row_lengths(), length, tf.int32),
-        }
-
-    def text(self, context, tokens):
-        """The text of `tokens` [N, T] where they follow `context` [N, P]. string [N].
-
-        A word's form may depend on what stands before it (a space, an unfinished
-        character), so both are read together and the context's text is cut off.
-        """
-        context = tf.ragged.boolean_mask(context, context != EOS)
-        before = self.tokenizer.detokenize(context)
-        text = self.tokenizer.detokenize(tf.concat([context, tokens], axis=1))
-        start = tf.minimum(tf.strings.length(before), tf.strings.length(text))
-        return tf.strings.substr(text, start, tf.strings.length(text) - start)
+    def text_so_far(self, state):
+        """string [N], with what the answer was forced to begin with."""
+        return self.prompts.text(state["context"], state["forced"], state["carry"]["tokens"])
 
 
-def graph(method, *specs):
-    """A tf.function of a bound method whose Python defaults become the signature's defaults."""
-    signature = inspect.signature(method)
-    parameters = [
-        parameter
-        if parameter.default is parameter.empty
-        else parameter.replace(default=tf.constant(parameter.default, spec.dtype))
-        for parameter, spec in zip(signature.parameters.values(), specs, strict=True)
-    ]
+def graph(method, parameters):
+    """A tf.function of a bound method.
+
+    Args:
+      method: its arguments are tensors, or dicts of them.
+      parameters: name -> (default, spec); NEEDED for no default. Defaults become the
+        signature's, which clients of a saved model may leave out.
+    """
+    specs = [spec for _, spec in parameters.values()]
+    signature = inspect.Signature(
+        inspect.Parameter(
+            name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=default if default is NEEDED else tf.constant(default, spec.dtype),
+        )
+        for name, (default, spec) in parameters.items()
+    )
 
     def function(*args, **kwargs):
-        return method(*args, **kwargs)
+        return method(**signature.bind(*args, **kwargs).arguments)
 
     function.__name__ = method.__name__
     function.__doc__ = method.__doc__
-    function.__signature__ = signature.replace(parameters=parameters)
+    function.__signature__ = signature
     return tf.function(function, input_signature=specs, autograph=False)
 
 
-def sampler(temperature, top_k, top_p, seed):
-    def sample(logits, count):
-        return samplers.sample(logits, temperature, top_k, top_p, tf.stack([seed, count]))
-
-    return sample
-
-
-def before_stop(texts, stop):
-    """Cuts each text [N] before the first occurrence of any of the strings [K]."""
-
-    def shortest(lengths, stop):
-        before = tf.strings.reduce_join(tf.strings.split(texts, stop, maxsplit=1)[:, :1], axis=1)
-        return tf.where(stop == "", lengths, tf.minimum(lengths, tf.strings.length(before)))
-
-    lengths = tf.foldl(shortest, stop, initializer=tf.strings.length(texts))
-    return tf.strings.substr(texts, tf.zeros_like(lengths), lengths)
-
-
-def eos_column(tokens):
-    return tf.fill([tokens.nrows(), 1], tf.constant(EOS, tf.int32))
+def checked(options):
+    """Settings of `samplers.settings`, or an error that says which cannot be."""
+    bounds = {
+        "temperature": (0.0, float("inf")),
+        "top_p": (0.0, 1.0),
+        "min_p": (0.0, 1.0),
+        "repetition_penalty": (1e-6, float("inf")),
+    }
+    checks = [
+        tf.debugging.Assert(  # of NaN neither is true
+            (options[name] >= least) & (options[name] <= most),
+            [f"{name} is not between {least:g} and {most:g}:", options[name]],
+        )
+        for name, (least, most) in bounds.items()
+    ]
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(options[name]) for name in samplers.DEFAULTS}
 
 
-def left_padded(tokens, length):
-    """Ragged [N, None] -> [N, length] with 0 at the left."""
-    return tf.reverse(tokens[:, ::-1].to_tensor(shape=tf.stack([-1, length])), axis=[1])
-
-
-def rounded(length):
-    """The next of a few sizes, so that caches and prompts come in few shapes."""
-    sizes = tf.constant([2**i for i in range(4, 24)], length.dtype)
-    return tf.reduce_min(tf.boolean_mask(sizes, sizes >= length))
+def buffer(limits):
+    """Places for as many tokens as any row may draw. int32 [N] -> int32 [N, C] of 0."""
+    return tf.zeros(
+        [tf.size(limits), rounded(tf.reduce_max(tf.concat([[1], limits], 0)))], tf.int32
+    )

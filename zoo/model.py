@@ -41,6 +41,11 @@ class LanguageModel(keras.Model):
         _, *settings = bound.arguments.items()
         return {**dict(settings), "name": self.name}
 
+    @property
+    def vocabulary_size(self):
+        """V, the constructor's argument of this name."""
+        return self.get_config()["vocabulary_size"]
+
     def call(self, features, state=None, training=False):
         """Teacher-forced logits.
 
@@ -83,8 +88,9 @@ class LanguageModel(keras.Model):
             of a model that reads one.
 
         Returns:
-          a nest of [B, ...] tensors to hand to `extend`, each row apart from the others: rows
-          may be picked, repeated, or put together from several states.
+          a dict of nests of [B, ...] tensors to hand to `extend`, each row apart from the others: rows
+          may be picked, repeated, or put together from several states. Keys and values of
+          attention are its `caches`, [B, K, S, D]; what comes of a source begins with `source`.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no `start`")
 
@@ -98,6 +104,19 @@ class LanguageModel(keras.Model):
             return ops.pad(cache, [[0, 0], [0, 0], [0, more], [0, 0]])
 
         return {**state, "caches": keras.tree.map_structure(padded, state["caches"])}
+
+    def reorder(self, state, rows):
+        """A decoding state whose rows are those given of another, each of the same source.
+
+        Args:
+          rows: int32 [B].
+        """
+        return {
+            name: part
+            if name.startswith("source")
+            else keras.tree.map_structure(lambda leaf: ops.take(leaf, rows, axis=0), part)
+            for name, part in state.items()
+        }
 
     def extend(self, tokens, state):
         """Reads t more tokens: a whole prompt or the one just drawn.

@@ -44,7 +44,7 @@ def stores():
 class Bigram(LanguageModel):
     """The smallest model that has an embedding, a matrix and a vector."""
 
-    def __init__(self, width=8):
+    def __init__(self, vocabulary_size=V, width=8):
         super().__init__()
         self.table = self.add_weight((V, width), "normal", name="embedding")
         self.kernel = self.add_weight((width, V), "normal", name="kernel")
@@ -61,7 +61,7 @@ class Bigram(LanguageModel):
 class Masks(Bigram):
     """Carries the mask that its dropout drew for each row, so that tests can see it."""
 
-    def __init__(self):
+    def __init__(self, vocabulary_size=V):
         super().__init__()
         self.dropout = Dropout(0.5)
 

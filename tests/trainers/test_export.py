@@ -11,6 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tests.trainers.tiny import BytesTokenizer, family
 from trainers import export
 from trainers.export import ExportError, export_model
+from trainers.text_model import OPTIONS
 
 CLIENT = """
 import json, sys
@@ -49,24 +50,25 @@ def test_clients_of_the_signatures_may_leave_out_what_has_a_default(exports):
         saved.ParseFromString(file.read())
     signatures = saved.meta_graphs[0].signature_def
     serving = signatures["serving_default"]
-    assert set(serving.outputs) == {"text", "log_probabilities", "tokens"}
+    assert {"text", "log_probabilities", "tokens", "finished"} <= set(serving.outputs)
     assert set(serving.inputs) - set(serving.defaults) == {"prompts"}
     assert set(signatures["start"].inputs) - set(signatures["start"].defaults) == {"prompts"}
     required = set(signatures["next"].inputs) - set(signatures["next"].defaults)
     assert required == set(signatures["start"].outputs)
+    both = {f"other_{name}" for name in required} | required | {"rows"}
+    assert set(signatures["join"].inputs) == both
+    assert set(signatures["end"].inputs) == required | {"rows"}
     assert set(signatures["score"].inputs) == {"prompts", "continuations"}
 
 
 def test_streaming_by_signatures_gives_the_text_of_generate(exports):
     loaded = tf.saved_model.load(exports["encoder_decoder"])
-    state = loaded.signatures["start"](
-        prompts=tf.constant(["hello"]), max_new_tokens=tf.constant(6)
-    )
-    off = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0}
-    options = {name: tf.constant(value) for name, value in off.items()}
+    defaults = {name: tf.constant(value, spec.dtype) for name, (value, spec) in OPTIONS.items()}
+    options = {**defaults, "max_new_tokens": tf.constant(6)}
+    state = loaded.signatures["start"](prompts=tf.constant(["hello"]), **options)
     for _ in range(6):
         state = {name: part for name, part in state.items() if name.startswith("state_")}
-        state = loaded.signatures["next"](**state, steps=tf.constant(1), **options)
+        state = loaded.signatures["next"](**state, steps=tf.constant(1))
     assert state["ended"].numpy().all()
     assert state["text"] == loaded.generate(["hello"], max_new_tokens=6)["text"][:, 0]
 

@@ -39,8 +39,8 @@ def made(request, tmp_path_factory):
 def prompt_tokens(text_model, text):
     """What a LiteRT file reads for a text."""
     if text_model.model.reads_source:
-        return text_model.source(tf.constant([text]))["source"][0, : len(text) + 1].numpy()
-    return text_model.read(tf.constant([text]))[0].numpy()
+        return text_model.prompts.source(tf.constant([text]))["source"][0, : len(text) + 1].numpy()
+    return text_model.prompts.read(tf.constant([text]))[0].numpy()
 
 
 @pytest.mark.parametrize("prompt", ["hello", "", "of 14 bytes ok"])

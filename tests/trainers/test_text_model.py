@@ -5,7 +5,8 @@ import tensorflow as tf
 from tests.trainers.tiny import FAMILIES, BytesTokenizer, family
 from trainers import chunked_loss
 from trainers.export import teacher_forced_logits
-from trainers.text_model import TextModel, before_stop
+from trainers.prompts import before_stop
+from trainers.text_model import TextModel
 from zoo import DecoderLM
 
 PROMPTS = ["hello", "a prompt which is the longest of them by far", "", "ß"]
@@ -41,10 +42,9 @@ def test_prompts_of_unequal_length_get_what_each_gets_alone(each):
 
 def test_streaming_gives_the_texts_of_generate(each):
     expected = each.generate(PROMPTS, max_new_tokens=10, seed=4, **SAMPLING)
-    state, texts, ended = each.start(PROMPTS, max_new_tokens=10), [], False
+    state, texts, ended = each.start(PROMPTS, max_new_tokens=10, seed=4, **SAMPLING), [], False
     while not ended:
-        state = {name: part for name, part in state.items() if name.startswith("state_")}
-        state = each.next(state, steps=3, seed=4, **SAMPLING)
+        state = each.next(of_state(state), steps=3)
         texts.append(state["text"].numpy())
         ended = state["ended"].numpy().all()
     np.testing.assert_array_equal(texts[-1], expected["text"][:, 0])
@@ -52,6 +52,113 @@ def test_streaming_gives_the_texts_of_generate(each):
         state["log_probabilities"], expected["log_probabilities"][:, 0], atol=1e-4
     )
     assert len(texts[0][0]) < len(texts[-1][0])
+
+
+def of_state(result):
+    return {name: part for name, part in result.items() if name.startswith("state_")}
+
+
+def test_requests_join_and_leave_a_running_batch_and_get_what_they_get_alone(each):
+    """Three rows: one from the start, one that joins with a longer prompt, one that is ended."""
+    options = {"temperature": 1.0, "seed": 9}
+    first = each.start(["hello", "", "ended"], max_new_tokens=8, **options)
+    state = of_state(each.next(first, steps=2))
+    state = each.end(state, [2])
+    joins = each.start([PROMPTS[1]], max_new_tokens=20, top_k=3, **options)
+    state = each.next(each.join(state, joins, [1]), steps=99)
+    alone = each.generate(["hello", "", "ended"], max_new_tokens=8, **options)
+    assert state["text"][0] == alone["text"][0, 0]
+    np.testing.assert_array_equal(state["tokens"][2, :2], alone["tokens"][2, 0, :2])
+    assert state["num_tokens"][2] == 2 and not state["finished"][2]
+    joined = each.generate([PROMPTS[1]], max_new_tokens=20, top_k=3, **options)
+    assert state["text"][1] == joined["text"][0, 0]
+    assert state["ended"].numpy().all()
+
+
+def test_a_text_may_be_forced_to_begin_with_a_given_one(each):
+    found = each.generate(PROMPTS, max_new_tokens=6, forced=["ab"])
+    for row, prompt in enumerate(PROMPTS):
+        assert found["text"][row, 0].numpy().startswith(b"ab")
+        drawn = found["tokens"][row, 0].numpy()
+        whole = np.concatenate([tokenizer.encode("ab"), drawn])
+        logits = teacher_forced_logits(each, each.model, tokenizer.encode(prompt), whole)[2:]
+        expected = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), drawn[:, None], 1)
+        count = found["num_tokens"][row, 0]
+        gained = found["token_log_probabilities"][row, 0, :count]
+        np.testing.assert_allclose(gained, expected[:count, 0], atol=1e-3)
+    one = each.generate(PROMPTS[:2], max_new_tokens=6, forced=["ab", ""])["text"]
+    assert one[0] == found["text"][0]
+    assert one[1] == each.generate(PROMPTS[1:2], max_new_tokens=6)["text"][0]
+
+
+def test_alternatives_are_the_likeliest_tokens_of_each_place(each):
+    found = each.generate(["hello"], max_new_tokens=4, top_logprobs=20)
+    tokens = found["tokens"][0, 0].numpy()
+    logits = teacher_forced_logits(each, each.model, tokenizer.encode("hello"), tokens)
+    expected = np.sort(tf.nn.log_softmax(logits).numpy(), axis=1)[:, :-21:-1]
+    np.testing.assert_allclose(found["top_log_probabilities"][0, 0], expected, atol=1e-3)
+    np.testing.assert_array_equal(found["top_tokens"][0, 0, :, 0], logits.argmax(1))
+
+
+def test_beam_search_finds_texts_whose_score_is_theirs(each):
+    found = each.beam_search(PROMPTS, max_new_tokens=6, num_beams=3, num_return_sequences=2)
+    assert found["text"].shape == found["scores"].shape == (4, 2)
+    assert (found["scores"][:, 0] >= found["scores"][:, 1]).numpy().all()
+    greedy = each.generate(PROMPTS, max_new_tokens=6)
+    for row, prompt in enumerate(PROMPTS):
+        tokens = found["tokens"][row, 0].numpy()
+        length = np.count_nonzero(tokens)
+        length += length < 6  # the ending token
+        tokens = tokens[:length]
+        logits = teacher_forced_logits(each, each.model, tokenizer.encode(prompt), tokens)
+        gained = np.take_along_axis(tf.nn.log_softmax(logits).numpy(), tokens[:, None], 1).sum()
+        np.testing.assert_allclose(found["log_probabilities"][row, 0], gained, atol=1e-3)
+        np.testing.assert_allclose(found["scores"][row, 0], gained / length, atol=1e-3)
+    one = each.beam_search(PROMPTS, max_new_tokens=6, num_beams=1)
+    np.testing.assert_array_equal(one["text"], greedy["text"])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_numbers_compiled_by_xla_are_those_of_plain_tensorflow(name):
+    compiled, plain = text_model(name, xla=True), text_model(name)
+    options = {**SAMPLING, "seed": 2, "max_new_tokens": 12, "top_logprobs": 2, "min_p": 0.01}
+    found, expected = (each.generate(PROMPTS, **options) for each in (compiled, plain))
+    np.testing.assert_array_equal(found["text"], expected["text"])
+    for key in ("token_log_probabilities", "top_log_probabilities"):
+        np.testing.assert_allclose(found[key], expected[key], atol=1e-3)
+    programs = compiled.advance.experimental_get_tracing_count()
+    compiled.generate(PROMPTS, max_new_tokens=12, frequency_penalty=1.0)
+    assert compiled.advance.experimental_get_tracing_count() == programs
+
+
+def test_beam_search_compiled_by_xla_finds_what_plain_tensorflow_finds():
+    compiled, plain = text_model("encoder_decoder", xla=True), text_model("encoder_decoder")
+    options = {"max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 3}
+    found, expected = (each.beam_search(PROMPTS, **options) for each in (compiled, plain))
+    np.testing.assert_array_equal(found["text"], expected["text"])
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"temperature": -1.0}, "temperature is not between 0 and inf"),
+        ({"temperature": float("nan")}, "temperature is not between"),
+        ({"top_p": 1.5}, "top_p is not between 0 and 1"),
+        ({"min_p": -0.1}, "min_p is not between 0 and 1"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is not between"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(decoder, options, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        decoder.generate(["a"], **options)
+
+
+def test_a_prompt_that_is_too_long_is_an_error_where_it_must_not_be_shortened(each):
+    fits, longer = ("a" * 40, "a" * 90)
+    assert each.generate([fits], max_new_tokens=4, truncate=False)["text"].shape == (1, 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more tokens than the 64"):
+        each.generate([fits, longer], max_new_tokens=4, truncate=False)
 
 
 def test_log_probabilities_are_those_of_the_unmodified_model(each):
@@ -107,9 +214,9 @@ def test_sequences_of_a_prompt_differ_and_a_seed_repeats_them(decoder):
 
 def test_a_prompt_is_read_as_the_model_was_trained_to():
     def read(name):
-        module = text_model(name, max_length=5, prefix="<", suffix=">")
-        source = {key: value.numpy() for key, value in module.source(tf.constant(["ab"])).items()}
-        return module.read(tf.constant(["ab"])).to_list(), source
+        prompts = text_model(name, max_length=5, prefix="<", suffix=">").prompts
+        source = {key: value.numpy() for key, value in prompts.source(tf.constant(["ab"])).items()}
+        return prompts.read(tf.constant(["ab"])).to_list(), source
 
     ids = list(tokenizer.encode("<ab>"))
     assert read("decoder_lm") == ([[0, *ids]], {})
@@ -168,8 +275,15 @@ def test_text_ends_before_the_first_of_the_stop_strings():
 def test_generate_stops_its_text_at_a_stop_string(decoder):
     text = decoder.generate(["hello"], max_new_tokens=30)["text"].numpy()[0, 0].decode()
     stop = text[4:6]
-    stopped = decoder.generate(["hello"], max_new_tokens=30, stop=[stop])["text"]
-    assert stopped.numpy()[0, 0].decode() == text[: text.index(stop)]
+    stopped = decoder.generate(["hello", "you"], max_new_tokens=30, stop=[stop])
+    assert stopped["text"].numpy()[0, 0].decode() == text[: text.index(stop)]
+    # It is finished with the token that completed the stop string; the other row goes on.
+    tokens = decoder.generate(["hello"], max_new_tokens=30)["tokens"][0, 0]
+    fewest = next(i for i in range(30) if stop in tokenizer.decode(tokens[:i].numpy()))
+    assert stopped["num_tokens"][0, 0] == fewest
+    assert stopped["finished"][0, 0]
+    alone = decoder.generate(["you"], max_new_tokens=30, stop=[stop])
+    assert stopped["num_tokens"][1, 0] == alone["num_tokens"][0, 0] != fewest
 
 
 def test_tokenize_and_detokenize_are_the_tokenizers(decoder):

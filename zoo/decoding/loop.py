@@ -1,25 +1,60 @@
 """The decoding loop: one token a step, for any model of the zoo, until every row has ended."""
 
+import keras
 from keras import ops
 
+from zoo.decoding import samplers
+
 EOS = 0
+TOP = 20  # alternatives whose log-probabilities can be asked for, as many as OpenAI's API allows
 
 
-def begin(model, prompts, limits, capacity, features=None):
+def begin(model, prompts, limits, buffer, settings, features=None):
     """Reads the prompts, all but their last token.
 
     Args:
       model: a LanguageModel.
       prompts: int32 [B, P], left padded when unequal. P is 1, statically, or more than 1.
       limits: int32 [B], how many tokens may be drawn for each row.
-      capacity: places for drawn tokens in a row, at least the largest limit.
+      buffer: int32 [B, C] of zeros, C at least the largest limit: places for drawn tokens.
+      settings: of `samplers.settings`, and `num_top` [B], how many alternatives are kept.
       features: `padding` [B] for unequal prompts; the source of a model that reads one.
 
     Returns:
-      What the loop carries, a dict for `advance`. For its caller: `tokens` int32
-      [B, capacity], the tokens drawn and 0 behind them; `log_probabilities` float32 [B],
-      their sum, the ending token's included; `ended` bool [B].
+      What the loop carries, a dict of nests of [B, ...] for `advance`. For its caller:
+        tokens: int32 [B, C], the tokens drawn and 0 behind them.
+        count: int32 [B], how many, the ending token included.
+        gained: float32 [B, C], their log-probabilities under the model's own distribution.
+        top_tokens, top_gained: int32 and float32 [B, C, TOP], the likeliest tokens in each
+          place, the likeliest first, where `num_top` asks for any.
+        ended, finished: bool [B]; whether nothing more is drawn, and whether the end was.
     """
+    rows, length = ops.shape(prompts)
+    state, last = read(model, prompts, ops.shape(buffer)[1], features)
+    padding = (features or {}).get("padding")
+    padding = ops.zeros_like(limits) if padding is None else padding
+    held = ops.arange(length)[None] >= padding[:, None]
+    top = min(TOP, model.vocabulary_size)
+    unused = buffer[:, :, None] + ops.zeros((top,), "int32")
+    return {
+        "state": state,
+        "last": last,
+        "tokens": buffer,
+        "count": ops.zeros_like(limits),
+        "gained": ops.cast(buffer, "float32"),
+        "top_tokens": unused,
+        "top_gained": ops.cast(unused, "float32"),
+        "limits": limits,
+        "ended": limits <= 0,
+        "finished": ops.zeros_like(limits <= 0),
+        "answered": ops.zeros((rows, model.vocabulary_size), "int32"),
+        "prompted": occurring(prompts, held, model.vocabulary_size),
+        "settings": settings,
+    }
+
+
+def read(model, prompts, capacity, features=None):
+    """(the state after all but the last token of each prompt, that token [B]); see `begin`."""
     rows, length = ops.shape(prompts)
     if prompts.shape[1] == 1:
         state = model.start(rows, length + capacity, features)
@@ -27,25 +62,31 @@ def begin(model, prompts, limits, capacity, features=None):
         # These logits are never looked at, so a graph does not compute them.
         _, state = model.extend(prompts[:, :-1], model.start(rows, 0, features))
         state = model.with_room(state, length + capacity)
-    return {
-        "state": state,
-        "last": prompts[:, -1],
-        "tokens": ops.zeros((rows, capacity), "int32"),
-        "log_probabilities": ops.zeros((rows,), "float32"),
-        "count": ops.zeros((), "int32"),
-        "limits": limits,
-        "ended": limits <= 0,
-    }
+    return state, prompts[:, -1]
 
 
-def advance(model, carry, sample, max_steps=None):
+def occurring(tokens, held, vocabulary_size):
+    """Which tokens stand in places that are held. int32 [B, T], bool [B, T] -> bool [B, V]."""
+    rows = ops.broadcast_to(ops.arange(ops.shape(tokens)[0])[:, None], ops.shape(tokens))
+    # The token that parts examples is no repetition, and stands in for padding.
+    places = ops.stack([rows, ops.where(held, tokens, EOS)], axis=-1)
+    found = ops.zeros((ops.shape(tokens)[0], vocabulary_size), "int32")
+    ones = ops.ones_like(ops.reshape(tokens, (-1,)))
+    found = ops.scatter_update(found, ops.reshape(places, (-1, 2)), ones)
+    return ops.logical_and(found > 0, ops.arange(vocabulary_size) != EOS)
+
+
+def repeat(carry, times):
+    """`begin` of `times` rows of each prompt, for which it was read but once."""
+    return keras.tree.map_structure(lambda leaf: ops.repeat(leaf, times, axis=0), carry)
+
+
+def advance(model, carry, max_steps=None):
     """Draws tokens until every row has ended: at `EOS` or at its limit.
 
     Args:
       model: as in `begin`.
       carry: from `begin` or an earlier `advance`.
-      sample: function of float32 logits [B, V] and the int32 number of tokens drawn
-        so far, to int32 tokens [B].
       max_steps: stops after so many tokens a row at the latest; None for no such bound.
 
     Returns:
@@ -57,18 +98,42 @@ def advance(model, carry, sample, max_steps=None):
 
     def step(carry):
         logits, state = model.extend(carry["last"][:, None], carry["state"])
-        logits, ended, count = logits[:, 0], carry["ended"], carry["count"]
-        drawn = ops.where(ended, EOS, sample(logits, count))
-        gained = ops.take_along_axis(ops.log_softmax(logits), drawn[:, None], axis=-1)[:, 0]
-        finished = ops.logical_or(drawn == EOS, count + 1 >= carry["limits"])
-        return {
-            "state": state,
-            "last": drawn,
-            "tokens": ops.slice_update(carry["tokens"], (0, count), drawn[:, None]),
-            "log_probabilities": carry["log_probabilities"] + ops.where(ended, 0.0, gained),
-            "count": count + 1,
-            "limits": carry["limits"],
-            "ended": ops.logical_or(ended, finished),
-        }
+        return {**carry, "state": state, **drawn(carry, logits[:, 0])}
 
     return ops.while_loop(going, step, carry, maximum_iterations=max_steps)
+
+
+def drawn(carry, logits):
+    """What the loop carries, but the state, after a token drawn from logits [B, V]."""
+    settings, count, ended = carry["settings"], carry["count"], carry["ended"]
+    token = samplers.sample(logits, settings, count, carry["answered"], carry["prompted"], end=EOS)
+    token = ops.where(ended, EOS, token)
+    log_probabilities = ops.log_softmax(logits)
+    gained = ops.take_along_axis(log_probabilities, token[:, None], axis=-1)[:, 0]
+
+    top = carry["top_tokens"].shape[2]
+
+    def likeliest():
+        values, tokens = ops.top_k(log_probabilities, top)
+        return values, ops.cast(tokens, "int32")
+
+    def none():
+        return ops.zeros_like(logits[:, :top]), ops.zeros_like(carry["top_tokens"][:, 0])
+
+    top_gained, top_tokens = ops.cond(ops.any(settings["num_top"] > 0), likeliest, none)
+    going = ops.logical_not(ended)[:, None]
+    place = ops.logical_and(ops.arange(ops.shape(carry["tokens"])[1]) == count[:, None], going)
+    chosen = ops.arange(logits.shape[-1]) == token[:, None]
+    finished = ops.logical_and(token == EOS, ops.logical_not(ended))
+    count = count + ops.cast(going[:, 0], "int32")
+    return {
+        "last": token,
+        "tokens": ops.where(place, token[:, None], carry["tokens"]),
+        "count": count,
+        "gained": ops.where(place, gained[:, None], carry["gained"]),
+        "top_tokens": ops.where(place[..., None], top_tokens[:, None], carry["top_tokens"]),
+        "top_gained": ops.where(place[..., None], top_gained[:, None], carry["top_gained"]),
+        "ended": ops.logical_or(ended, ops.logical_or(finished, count >= carry["limits"])),
+        "finished": ops.logical_or(carry["finished"], finished),
+        "answered": carry["answered"] + ops.cast(ops.logical_and(chosen, going), "int32"),
+    }

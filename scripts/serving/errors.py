@@ -1,0 +1,56 @@
+"""What is refused or goes wrong, as the error objects of OpenAI's interface."""
+
+TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class ApiError(Exception):
+    """An answer that is an error.
+
+    Args:
+      status: of HTTP.
+      message: a sentence for the user.
+      param: the field of the request that is not right.
+      code: a word that programs may look at.
+      headers: of the answer.
+    """
+
+    def __init__(self, status, message, param=None, code=None, headers=None):
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+        self.headers = headers or {}
+
+    def body(self):
+        kind = "server_error" if self.status >= 500 else TYPES.get(self.status)
+        return {
+            "error": {
+                "message": str(self),
+                "type": kind or "invalid_request_error",
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+def invalid(message, param=None, code=None):
+    return ApiError(400, message, param, code)
+
+
+def overloaded(max_queue):
+    message = f"{max_queue} prompts are waiting already (--max_queue); try again later"
+    return ApiError(429, message, code="rate_limit_exceeded", headers={"Retry-After": "1"})
+
+
+def stopping():
+    return ApiError(503, "the server is stopping", code="stopping", headers={"Retry-After": "10"})
+
+
+def timed_out(seconds):
+    message = f"the answer was not complete after {seconds:g} s (--timeout_s)"
+    # A client that tried again by itself would only add to the load.
+    return ApiError(408, message, code="timeout", headers={"x-should-retry": "false"})
+
+
+def failed():
+    return ApiError(500, "the server failed on this request; its log has the reason")

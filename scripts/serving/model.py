@@ -1,0 +1,154 @@
+"""What an export says of itself, and what fits into it."""
+
+import dataclasses
+import hashlib
+import os
+
+import tensorflow as tf
+
+from serving.errors import invalid
+from serving.text_stream import UNFINISHED
+from trainers import chat_template
+
+FUNCTIONS = ("start", "next", "join", "end", "tokenize", "detokenize", "describe")
+LAST_MESSAGE = "{{ messages[-1].content }}"  # for models that answer a text, and know no turns
+
+
+@dataclasses.dataclass
+class Model:
+    """An export and its description.
+
+    Args:
+      export: the loaded SavedModel.
+      name: by which requests ask for it.
+      layout, max_length: see `trainers.text_model.TextModel`.
+      overhead: tokens read beside a prompt's own: around it, and the <eos> between it and
+        an answer.
+      reads_source: whether a prompt has a row of its own, and an answer another.
+      template: of chats; "" for the usual one.
+      fingerprint: equal for equal exports.
+      created: time of the export, in seconds since 1970.
+    """
+
+    export: object
+    name: str
+    layout: str
+    max_length: int
+    template: str = ""
+    overhead: int = 0
+    reads_source: bool = False
+    fingerprint: str = ""
+    created: int = 0
+
+    @classmethod
+    def of(cls, export, folder="", name=""):
+        """Reads an export's description; `name` takes the place of its own.
+
+        Raises:
+          ValueError: the export lacks what a server needs.
+        """
+        missing = [each for each in FUNCTIONS if not hasattr(export, each)]
+        if missing:
+            raise ValueError(
+                f"{folder}: this export has no function {missing[0]!r}, as older ones; make it "
+                "again with python -m trainers.run --mode=export --model_dir=..."
+            )
+        said = {key: value.numpy() for key, value in export.describe().items()}
+
+        def text(key):
+            return said[key].decode() if key in said else ""
+
+        model = cls(
+            export=export,
+            name=name or text("name") or os.path.basename(os.path.abspath(folder)),
+            layout=text("layout"),
+            max_length=int(said["max_length"]),
+            template=text("chat_template"),
+            reads_source=bool(said.get("reads_source", False)),
+            **file_facts(folder),
+        )
+        around = text("prefix") + text("suffix")
+        model.overhead = len(model.tokenize(around)) if around else 0
+        if model.layout == "text_to_text":
+            model.overhead += 1
+            model.template = model.template or LAST_MESSAGE
+        return model
+
+    def chat_prompt(self, messages):
+        try:
+            return chat_template.render(messages, self.template)
+        except ValueError as error:
+            raise invalid(str(error), "messages") from None
+
+    def tokenize(self, text):
+        """The list of its tokens."""
+        read = self.export.tokenize(texts=tf.constant([text]))
+        return read["tokens"].numpy()[0, : read["num_tokens"].numpy()[0]].tolist()
+
+    def detokenize(self, tokens):
+        """The text of a list of tokens."""
+        if not tokens:
+            return ""
+        text = self.export.detokenize(tokens=tf.constant([tokens], tf.int32))["text"].numpy()[0]
+        return text.decode("utf-8", "replace")
+
+    def room(self, num_tokens):
+        """How many tokens an answer to a prompt of so many may have; negative: it does not fit."""
+        room = self.max_length - self.overhead - num_tokens
+        return self.max_length if self.reads_source and room >= 0 else room
+
+    def longest_prompt(self, max_tokens):
+        """How many tokens of a prompt leave room for an answer, of half the length at the most."""
+        if self.reads_source:
+            return self.max_length - self.overhead
+        half = (self.max_length + 1) // 2
+        return max(0, self.room(half if max_tokens is None else min(max_tokens, half)))
+
+    def prepare(self, prompt, max_tokens, truncate=None):
+        """What to start for a prompt.
+
+        Args:
+          prompt: text, or a list of tokens.
+          max_tokens: the most to draw; None for as many as there is room for.
+          truncate: keep so many of the prompt's last tokens, or "left": as many as leave room.
+
+        Returns:
+          (text, its number of tokens, the most tokens to draw)
+
+        Raises:
+          ApiError: it does not fit.
+        """
+        if not isinstance(prompt, str):
+            prompt = self.text_of(prompt)
+        tokens = self.tokenize(prompt)
+        if truncate is not None:
+            keep = self.longest_prompt(max_tokens) if truncate == "left" else truncate
+            if len(tokens) > keep:
+                prompt = self.detokenize(tokens[len(tokens) - keep :]).lstrip(UNFINISHED)
+                tokens = self.tokenize(prompt)
+        room = self.room(len(tokens))
+        if room < (0 if max_tokens == 0 else 1):
+            raise invalid(
+                f"the prompt has {len(tokens)} tokens, and this model reads and writes at most "
+                f'{self.max_length} together; shorten it, or set "truncation": "left"',
+                "prompt",
+                "context_length_exceeded",
+            )
+        return prompt, len(tokens), room if max_tokens is None else min(max_tokens, room)
+
+    def text_of(self, tokens):
+        try:
+            return self.detokenize(tokens)
+        except Exception as error:
+            # The export knows its vocabulary, and raises whatever a look-up beyond it raises.
+            raise invalid("prompt: a token is not in this model's vocabulary", "prompt") from error
+
+
+def file_facts(folder):
+    """When an export was made, and a hash that tells it from others."""
+    path = os.path.join(folder, "fingerprint.pb")
+    if not folder or not os.path.exists(path):
+        return {}
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    return {"fingerprint": f"fp_{digest[:12]}", "created": int(os.path.getmtime(path))}

@@ -1,0 +1,42 @@
+"""The server in a process of its own."""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import httpx2
+
+from trainers.settings import ROOT
+
+PARROT = ("tests/scripts/serving/parrot_server.py", "--model=parrot")
+
+
+@contextlib.contextmanager
+def started(*flags, command=PARROT):
+    """A running server, with its `address`."""
+    with subprocess.Popen(
+        [sys.executable, *command, "--port=0", *flags],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("serving "), process.communicate()
+            process.address = line.split()[-1]
+            yield process
+        finally:
+            process.kill()
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/scripts", "MENAGERIE_API_KEYS": ""}
+
+
+def gauge(server, name):
+    """The value of a line of /metrics."""
+    lines = httpx2.get(f"{server.address}/metrics").text.splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
