@@ -24,14 +24,19 @@ REQUIRES = [
     "jinja2>=3.1,<4",
 ]
 SERVE = ["starlette>=1,<2", "uvicorn>=0.40,<1", "prometheus-client>=0.20,<1"]
+LITERT = ["ai-edge-litert>=2.3,<3"]
+ONNX = ["tf2onnx>=1.17,<2", "onnx>=1.23,<2", "onnxruntime>=1.32,<2"]
 TEST = [
     *SERVE,
+    *LITERT,
+    *ONNX,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "pyyaml>=6",
     "hypothesis>=6.100",
     "httpx2>=2.12",
     "openai>=3,<4",
+    "tensorflow-serving-api>=2.21,<2.22",
 ]
 BENCHMARK = ["torch==2.13.0"]
 DEV = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "pre-commit>=4"]
@@ -48,6 +53,8 @@ setup(
     install_requires=REQUIRES,
     extras_require={
         "serve": SERVE,
+        "litert": LITERT,
+        "onnx": ONNX,
         "test": TEST,
         "dev": [*TEST, *DEV],
         "benchmark": BENCHMARK,

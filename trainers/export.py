@@ -8,6 +8,7 @@ of `text_model.TextModel`, where shapes and meanings are written down:
   serving_default  generate(prompts, max_new_tokens=256, temperature=0.0, top_k=0, top_p=1.0,
                    num_return_sequences=1, stop=[], seed=0, ...)
                    -> text, log_probabilities, tokens, num_tokens, finished, ...
+  complete         (prompts, max_new_tokens=256) -> text
   beam_search      (prompts, max_new_tokens=256, num_beams=4, length_penalty=1.0, ...)
                    -> text, scores, log_probabilities, tokens
   score            (prompts, continuations)
@@ -107,7 +108,7 @@ class ExportError(RuntimeError):
 
 
 def save(text_model, folder):
-    names = ("beam_search", "score", "start", "next", "join", "end")
+    names = ("complete", "beam_search", "score", "start", "next", "join", "end")
     names += ("tokenize", "detokenize", "describe")
     signatures = {name: getattr(text_model, name) for name in names}
     signatures["serving_default"] = text_model.generate

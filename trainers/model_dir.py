@@ -14,7 +14,7 @@ class ModelDir:
 
     Attributes:
       path: the folder.
-      tokenizer, checkpoints, tensorboard, export, data: folders in it.
+      tokenizer, checkpoints, tensorboard, export, litert, onnx, data: folders in it.
       metrics: the file metrics.jsonl.
     """
 
@@ -25,6 +25,8 @@ class ModelDir:
         self.metrics = os.path.join(path, "metrics.jsonl")
         self.tensorboard = os.path.join(path, "tensorboard")
         self.export = os.path.join(path, "export")
+        self.litert = os.path.join(path, "litert")
+        self.onnx = os.path.join(path, "onnx")
         self.data = os.path.join(path, "data")
 
     def __str__(self):

@@ -15,6 +15,7 @@ from trainers.errors import FAILED, LEFT, RESUMABLE, Interrupted, UserError, is_
 from trainers.settings import did_you_mean
 
 MODES = ["train", "evaluate", "export"]
+FORMATS = ["saved_model", "litert", "onnx"]
 
 
 def define_flags():
@@ -44,6 +45,14 @@ def define_flags():
     )
     flags.DEFINE_enum("mode", "train", MODES, "What to do.", flag_values=values)
     flags.DEFINE_string("split", "validation", "What to evaluate on.", flag_values=values)
+    flags.DEFINE_enum(
+        "format",
+        "saved_model",
+        FORMATS,
+        "What to export: saved_model, text in and out, for TensorFlow; litert, tokens in and out, "
+        "for phones and small machines; onnx, tokens in and logits out.",
+        flag_values=values,
+    )
     return values
 
 
@@ -78,7 +87,7 @@ def run(values):
     registry.register()
     config.load(checked)
 
-    from trainers import export, trainer
+    from trainers import export, litert, onnx, trainer
     from trainers.experiment import Experiment
 
     experiment = Experiment(data_dir=data_dir)
@@ -87,7 +96,8 @@ def run(values):
     elif values.mode == "evaluate":
         trainer.evaluate(experiment, model_dir, values.split)
     else:
-        export.export(experiment, model_dir)
+        exporters = {"saved_model": export, "litert": litert, "onnx": onnx}
+        exporters[values.format].export(experiment, model_dir)
 
 
 def main(argv):

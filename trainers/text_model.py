@@ -82,7 +82,11 @@ class TextModel(tf.Module):
                 f"max_length {max_length} is more than the {model.context_length} positions "
                 f"that this {type(model).__name__} has learned"
             )
-        self.model = model
+        # Saved are the TensorFlow variables of the model and not the model: of a Keras variable a
+        # copy would be restored where a session loads the export, as TensorFlow Serving does, and
+        # the one that the graphs read be left without a value (keras issue 20095).
+        self.weights = [variable.value for variable in model.variables]
+        vars(self)["model"] = model
         self.tokenizer = tokenizer.in_graph()
         self.prompts = Prompts(
             self.tokenizer, layout, model.reads_source, max_length, prefix, suffix
@@ -121,6 +125,8 @@ class TextModel(tf.Module):
         )
         rows = {"rows": (NEEDED, integers)}
         self.generate = graph(self.generate, {**start, "stop": ((), strings)})
+        completing = {name: start[name] for name in ("prompts", "max_new_tokens")}
+        self.complete = graph(self.complete, completing)
         self.beam_search = graph(self.beam_search, {"prompts": (NEEDED, strings), **BEAM_OPTIONS})
         self.score = graph(
             self.score, dict.fromkeys(["prompts", "continuations"], (NEEDED, strings))
@@ -246,6 +252,15 @@ class TextModel(tf.Module):
             "log_probabilities": found["log_probabilities"][:, :kept],
             "tokens": tokens,
         }
+
+    def complete(self, prompts, max_new_tokens):
+        """`generate` at its defaults, for clients that have to feed every argument there is.
+
+        Returns:
+          text: string [N].
+        """
+        generated = self.generate(prompts, max_new_tokens=max_new_tokens)
+        return {"text": generated["text"][:, 0]}
 
     def score(self, prompts, continuations):
         """How likely the model finds given texts.

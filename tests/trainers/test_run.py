@@ -27,6 +27,8 @@ def calls(tmp_path, monkeypatch):
         "registry": {"register": lambda: None},
         "trainer": {"train": recorder("train"), "evaluate": recorder("evaluate")},
         "export": {"export": recorder("export")},
+        "litert": {"export": recorder("litert")},
+        "onnx": {"export": recorder("onnx")},
         "experiment": {"Experiment": lambda data_dir: f"experiment on {data_dir}"},
     }
     for name, members in parts.items():
@@ -46,11 +48,15 @@ def test_each_mode_calls_its_one_function(calls):
     assert run.main([*common, "--mode=evaluate"]) == 0
     assert run.main([*common, "--mode=evaluate", "--split=test"]) == 0
     assert run.main([*common, "--mode=export", "--gin_param", "DecoderLM.num_heads = 2"]) == 0
+    assert run.main([*common, "--mode=export", "--format=litert"]) == 0
+    assert run.main([*common, "--mode=export", "--format=onnx"]) == 0
     assert calls.made == [
         ("train", "experiment on data", "runs/x"),
         ("evaluate", "experiment on None", "runs/x", "validation"),
         ("evaluate", "experiment on None", "runs/x", "test"),
         ("export", "experiment on None", "runs/x"),
+        ("litert", "experiment on None", "runs/x"),
+        ("onnx", "experiment on None", "runs/x"),
     ]
 
 

@@ -143,9 +143,10 @@ def write(caches, new, index):
             for array, part in zip(arrays, new, strict=True)
         ]
 
-    return keras.tree.pack_sequence_as(
-        caches, ops.fori_loop(0, ops.shape(index)[0], write_row, old)
-    )
+    # One row needs no loop, and LiteRT could not lend its buffers to the results of one.
+    rows = ops.shape(index)[0]
+    written = write_row(0, old) if index.shape[0] == 1 else ops.fori_loop(0, rows, write_row, old)
+    return keras.tree.pack_sequence_as(caches, written)
 
 
 class Attention(keras.layers.Layer):
