@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainers.tiny import BytesTokenizer, family
 from trainers import exported
-from trainers.export import export_model, save
+from trainers.export import save
 from trainers.pipeline import pipeline
 from trainers.text_model import TextModel
 
