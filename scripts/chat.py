@@ -40,19 +40,19 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}; the model is given as --model=...")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # nothing between the lines of a talk
-    sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    sys.stdin.reconfigure(errors="replace")
+    sys.stdout.reconfigure(errors="replace")
     options = {name: FLAGS[name].value for name in ("max_new_tokens", "temperature", "top_p")}
     try:
         find_export(FLAGS.model)
-        model = pipeline(model=FLAGS.model)
+        chat = Chat(pipeline(model=FLAGS.model), FLAGS.system, **options, seed=FLAGS.seed)
+        if sys.stdin.isatty():
+            say("/help shows what there is beside talking")
+        chat.run()
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    chat = Chat(model, FLAGS.system, **options, seed=FLAGS.seed)
-    if sys.stdin.isatty():
-        say("/help shows what there is beside talking")
-    chat.run()
 
 
 class Chat:
@@ -61,13 +61,14 @@ class Chat:
     Args:
       model: a trainers.pipeline.Pipeline.
       system: text of the system's message; "" for none.
-      **options: of generation.
+      max_new_tokens: of an answer.
+      **options: of generation beside it.
     """
 
-    def __init__(self, model, system="", **options):
+    def __init__(self, model, system="", max_new_tokens=256, **options):
         self.model = model
         self.system = system
-        self.options = options
+        self.options = {"max_new_tokens": max_new_tokens, **options}
         self.talks = model.export.layout == "language_modelling"
         self.turns = []  # messages of the user and the assistant
         self.has_dropped = False
@@ -97,26 +98,27 @@ class Chat:
             for piece in self.model.stream(prompt, **self.options):
                 piece = piece if said else piece.lstrip()
                 said += piece
-                sys.stdout.write(piece.translate(UNPRINTABLE))
-                sys.stdout.flush()
+                show(piece)
         except KeyboardInterrupt:
-            pass
+            print(flush=True)
         except ValueError as error:
             say(str(error))
+        else:
+            print(flush=True)
+        if said:
+            self.turns.append({"role": "assistant", "content": said.rstrip()})
+        else:
             self.turns.pop()
-            return
-        print(flush=True)
-        self.turns.append({"role": "assistant", "content": said.rstrip()})
 
     def prompt(self):
         """The conversation, or as much of its end as the model can read."""
-        dropped = False
-        while len(self.turns) > 1 and not self.fits():
-            del self.turns[:2]
-            dropped = True
-        if dropped and not self.has_dropped:
+        while not self.fits():
+            if not self.has_dropped:
+                say("the conversation is longer than what the model reads: its oldest turns go")
             self.has_dropped = True
-            say("the conversation is longer than what the model reads: its oldest turns are left out")
+            if len(self.turns) == 1:  # of which the export keeps the end
+                break
+            del self.turns[:2]
         return self.messages()
 
     def fits(self):
@@ -153,11 +155,19 @@ def read_lines():
         try:
             yield input("> " if typed else "")
         except KeyboardInterrupt:  # gives up the line, not the talk
+            if not typed:
+                raise
             print()
         except EOFError:
             if typed:
                 print()
             return
+
+
+def show(piece):
+    """Writes what the model says."""
+    sys.stdout.write(piece.translate(UNPRINTABLE) if sys.stdout.isatty() else piece)
+    sys.stdout.flush()
 
 
 def say(text):

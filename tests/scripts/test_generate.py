@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,7 @@ def test_a_file_of_lines_gets_lines_found_by_beams_and_a_terminal_sees_a_bar(
     output = tmp_path / "out.txt"
     output.write_text("older")
     terminal, screen = pty.openpty()
+    termios.tcsetwinsize(screen, (24, 80))
     flags = ["--max_new_tokens=8", "--num_beams=3", "--early_stopping=never"]
     run(
         f"--model={model_dir}",
