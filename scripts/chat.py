@@ -114,7 +114,7 @@ class Chat:
         """The conversation, or as much of its end as the model can read."""
         while not self.fits():
             if not self.has_dropped:
-                say("the conversation is longer than what the model reads: its oldest turns go")
+                say("the model cannot read all of the conversation: from here on its end alone")
             self.has_dropped = True
             if len(self.turns) == 1:  # of which the export keeps the end
                 break

@@ -7,6 +7,7 @@ import numbers
 import random
 from collections.abc import Sequence
 
+INFINITE = float("inf")
 INTEGERS = {  # name -> least value
     "max_new_tokens": 0,
     "min_new_tokens": 0,
@@ -16,13 +17,13 @@ INTEGERS = {  # name -> least value
     "batch_size": 1,
 }
 NUMBERS = {  # name -> (least, most)
-    "temperature": (0, None),
+    "temperature": (0, INFINITE),
     "top_p": (0, 1),
     "min_p": (0, 1),
-    "repetition_penalty": (1e-6, None),
-    "presence_penalty": (None, None),
-    "frequency_penalty": (None, None),
-    "length_penalty": (None, None),
+    "repetition_penalty": (1e-6, INFINITE),
+    "presence_penalty": (-INFINITE, INFINITE),
+    "frequency_penalty": (-INFINITE, INFINITE),
+    "length_penalty": (-INFINITE, INFINITE),
 }
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
@@ -132,6 +133,8 @@ def check_beams(options):
         raise ValueError(
             f"beam search takes no {unfit[0] if unfit else 'do_sample'}; leave it out, or num_beams"
         )
+    if options.max_new_tokens == 0:
+        raise ValueError("beam search needs max_new_tokens of at least 1")
     if options.num_return_sequences > options.num_beams:
         raise ValueError(
             f"num_return_sequences is {options.num_return_sequences}, and {options.num_beams} "
@@ -149,17 +152,16 @@ def check_names(given, known):
 
 
 def check_values(options):
+    unset = [name for name in SAMPLING if getattr(options, name) is None]
+    given = {name: value for name, value in vars(options).items() if name not in unset}
     for name, least in INTEGERS.items():
-        value = getattr(options, name)
-        if value is not None and not (isinstance(value, numbers.Integral) and value >= least):
+        value = given.get(name, least)
+        if not (isinstance(value, numbers.Integral) and least <= value < 2**31):
             raise ValueError(f"{name} is {value!r}, and must be an integer of at least {least}")
     for name, (least, most) in NUMBERS.items():
-        value = getattr(options, name)
-        if value is None:
-            continue
-        low, high = (-float("inf") if least is None else least, most or float("inf"))
-        if not (isinstance(value, numbers.Real) and low <= value <= high):  # NaN is neither
-            bounds = f"between {low:g} and {high:g}"
+        value = given.get(name, most)
+        if not (isinstance(value, numbers.Real) and least <= value <= most):  # NaN is neither
+            bounds = f"between {least:g} and {most:g}"
             raise ValueError(f"{name} is {value!r}, and must be a number {bounds}")
     if options.early_stopping not in (True, False, "never"):
         raise ValueError('early_stopping must be True, False or "never"')
