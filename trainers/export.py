@@ -19,7 +19,8 @@ of `text_model.TextModel`, where shapes and meanings are written down:
   end              (state_*, rows) -> state_*
   tokenize         (texts) -> tokens, num_tokens
   detokenize       (tokens) -> text
-  describe         () -> layout, max_length, name, chat_template, prefix, suffix, reads_source
+  describe         () -> layout, max_length, name, chat_template, prefix, suffix, reads_source,
+                   labels
 
 Arguments with a default may be left out, by clients of a model server as well.
 """
@@ -71,17 +72,18 @@ def text_settings(experiment, model):
         "max_length": experiment.max_length or max(lengths),
         "prefix": prefix,
         "suffix": suffix,
+        "labels": experiment.task.labels,
     }
 
 
-def export_model(model, tokenizer, folder, layout, max_length, prefix="", suffix=""):
+def export_model(model, tokenizer, folder, layout, max_length, prefix="", suffix="", labels=()):
     """Saves a model with its tokenizer, tries what was saved, and only then puts it in place.
 
     Args:
       model: a zoo.LanguageModel.
       tokenizer: of trainers/data/tokenizers.py.
       folder: where the SavedModel goes; an earlier export there is replaced.
-      layout, max_length, prefix, suffix: see `TextModel`.
+      layout, max_length, prefix, suffix, labels: see `TextModel`.
 
     Returns:
       `folder`.
@@ -90,7 +92,7 @@ def export_model(model, tokenizer, folder, layout, max_length, prefix="", suffix
       ValueError: settings that do not fit together.
       ExportError: what was saved differs from the model; `folder` is as it was.
     """
-    text_model = TextModel(model, tokenizer, layout, max_length, prefix, suffix)
+    text_model = TextModel(model, tokenizer, layout, max_length, prefix, suffix, labels=labels)
     parent, name = os.path.split(os.path.abspath(folder))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent) as scratch:

@@ -1,15 +1,41 @@
 """pipeline(): Hugging Face's call and return shapes over an export. Needs TensorFlow alone."""
 
+import math
 import os
-import random
+import re
+from typing import NamedTuple
 
+from trainers import generation_options
+from trainers.conversations import is_conversation, prompts_of, with_answer
 from trainers.startup import filtered_stderr
 
-TASKS = {  # name -> (the layout an export must have, the key of an answer)
-    "text-generation": ("language_modelling", "generated_text"),
-    "text2text-generation": ("text_to_text", "generated_text"),
-    "translation": ("text_to_text", "translation_text"),
+LANGUAGE_MODELLING, TEXT_TO_TEXT = LAYOUTS = ("language_modelling", "text_to_text")
+
+
+class Task(NamedTuple):
+    """What a pipeline may be made for.
+
+    Args:
+      layouts: which an export may have.
+      key: of an answer.
+      options: beside those of generation, or for classes in place of them.
+    """
+
+    layouts: tuple
+    key: str
+    options: tuple = ()
+
+
+TASKS = {
+    "text-generation": Task((LANGUAGE_MODELLING,), "generated_text", ("return_full_text",)),
+    "text2text-generation": Task((TEXT_TO_TEXT,), "generated_text"),
+    "translation": Task((TEXT_TO_TEXT,), "translation_text"),
+    "summarization": Task((TEXT_TO_TEXT,), "summary_text"),
+    "question-answering": Task(LAYOUTS, "answer", ("question", "context", "prompt_template")),
+    "text-classification": Task(LAYOUTS, "label", ("candidate_labels", "top_k", "batch_size")),
 }
+ALIASES = {"sentiment-analysis": "text-classification"}
+QUESTION = "question: {question} context: {context}"
 
 
 def pipeline(task=None, model=None, **defaults):
@@ -22,8 +48,8 @@ def pipeline(task=None, model=None, **defaults):
     ```
 
     Args:
-      task: "text-generation", "text2text-generation" or "translation"; None for what
-        the model was trained to do.
+      task: one of `TASKS`, "sentiment-analysis", or "translation_en_to_de" for translation
+        whatever the languages; None for what the model was trained to do.
       model: folder of an export, or a model_dir that holds one.
       **defaults: of the options of `Pipeline.__call__`.
 
@@ -31,122 +57,195 @@ def pipeline(task=None, model=None, **defaults):
       FileNotFoundError: there is no export at `model`.
       ValueError: an unknown task or option, or a model trained for another task.
     """
+    if task is not None:
+        task = re.sub(r"^translation_\w+_to_\w+$", "translation", ALIASES.get(task, task))
+        if task not in TASKS:
+            raise ValueError(f"task {task!r} is none of {', '.join(map(repr, TASKS))}")
     return Pipeline(task, model, **defaults)
 
 
 class Pipeline:
-    """What `pipeline` returns."""
+    """What `pipeline` returns.
+
+    Attributes:
+      task: one of `TASKS`.
+      export: an exported.ExportedModel.
+    """
 
     def __init__(self, task, model, **defaults):
-        if task is not None and task not in TASKS:
-            raise ValueError(f"task {task!r} is none of {', '.join(map(repr, TASKS))}")
         folder = find_export(model)
-
+        if task is not None:
+            check_options(task, defaults)
         with filtered_stderr():
-            import tensorflow as tf
-            import tensorflow_text  # noqa: F401, whose operations the tokenizers are made of
+            from trainers.exported import ExportedModel
 
-            self.export = tf.saved_model.load(folder)
-        layout = self.export.describe()["layout"].numpy().decode()
-        if task is None:
-            task = next(name for name, (its_layout, _) in TASKS.items() if its_layout == layout)
-        if TASKS[task][0] != layout:
-            fitting = " or ".join(repr(name) for name in TASKS if TASKS[name][0] == layout)
+            self.export = ExportedModel(folder)
+        self.task = task or natural_task(self.export)
+        check_options(self.task, defaults)
+        if self.export.layout not in TASKS[self.task].layouts:
+            fitting = [name for name in TASKS if TASKS[name].layouts == (self.export.layout,)]
             raise ValueError(
-                f"{model} was trained for {layout}: its task is {fitting}, not {task!r}"
+                f"{model} was trained for {self.export.layout}: its task is "
+                f"{' or '.join(map(repr, fitting))}, not {task!r}"
             )
-        self.task = task
         self.defaults = defaults
 
-    def __call__(self, prompts, **options):
-        """Continues or answers one prompt or several.
+    def __call__(self, inputs=None, **options):
+        """Answers one input or several, in Hugging Face's shapes.
 
         Args:
-          prompts: a string or a list of strings.
-          **options: those of `generate`, in place of the pipeline's defaults.
+          inputs: a string or a list of strings. For text generation also a conversation or a
+            list of them: a list of {"role": "user", "content": str}, rendered by the export's
+            chat template; a last message of the assistant is continued. For question answering
+            {"question": str, "context": str} or a list of such, or question=, context=.
+          **options: in place of the pipeline's defaults; those of
+            `generation_options.GenerationOptions`, and
+            return_full_text: of text generation; False for what was generated, alone.
+            prompt_template: of question answering, see `QUESTION`.
+            candidate_labels, top_k, batch_size: all the options of classification, see `classify`.
 
         Returns:
-          For a string, a list of `num_return_sequences` dicts {"generated_text": str}
-          ("translation_text" for translation); for a list, a list of such lists, or of
-          single dicts where the task reads a source text and one sequence is asked for.
+          For one input, a list of `num_return_sequences` dicts {"generated_text": str}
+          ("translation_text", "summary_text"). For a list, a list of such lists, or of single
+          dicts where the task reads a source text and one sequence is asked for. A conversation's
+          "generated_text" is the list of its messages with the assistant's at the end.
+          Of a question {"answer": str, "score": float}; a list of them for a list.
+          Of classification a list of {"label": str, "score": float}, see `classify`.
+
+        Raises:
+          ValueError: an option or an input that cannot be.
         """
-        alone = isinstance(prompts, str)
-        texts = self.generate([prompts] if alone else list(prompts), **self.defaults | options)
-        key = TASKS[self.task][1]
-        answers = [[{key: text} for text in row] for row in texts]
+        options = self.defaults | options
+        check_options(self.task, options)
+        if self.task == "question-answering":
+            return self.answer(inputs, **options)
+        if inputs is None:
+            raise ValueError(f"{self.task} needs a text, or a list of them")
+        if self.task == "text-classification":
+            return self.classify(inputs, **options)
+        return self.write(inputs, **options)
+
+    def stream(self, prompt, **options):
+        """Yields an answer's text, without the prompt, in pieces as they are drawn.
+
+        Args:
+          prompt: a string, or in text generation a conversation.
+          **options: see `generation_options.GenerationOptions`.
+
+        Raises:
+          ValueError: an option that cannot be, or one that needs the answer to be whole.
+        """
+        options = self.defaults | options
+        options.pop("return_full_text", None)
+        prompts, options = self.prompts_of([prompt], options)
+        options = self.read(options)
+        if options.num_beams > 1 or options.num_return_sequences > 1:
+            raise ValueError("a stream is one text as it is drawn: no beams, no further sequences")
+        return self.export.stream(prompts[0], options)
+
+    def generate(self, prompts, **options):
+        """Yields (index of a prompt, [exported.Generated, ...]) as batches are done.
+
+        Args:
+          prompts: list of strings.
+          **options: see `generation_options.GenerationOptions`.
+        """
+        return self.export.generate(prompts, self.read(self.defaults | options))
+
+    def read(self, options):
+        return generation_options.read(options, sampled=self.task == "text-generation")
+
+    def write(self, inputs, return_full_text=None, **options):
+        """Continues texts or conversations, or answers source texts."""
+        alone = isinstance(inputs, str) or is_conversation(inputs)
+        inputs = [inputs] if alone else list(inputs)
+        prompts, options = self.prompts_of(inputs, options)
+        texts = in_order(self.export.generate(prompts, self.read(options)), len(prompts))
+        full = self.task == "text-generation" and return_full_text in (None, True)
+        key = TASKS[self.task].key
+        answers = [
+            [{key: with_answer(given, one.text) if full else one.text} for one in row]
+            for given, row in zip(inputs, texts, strict=True)
+        ]
         if alone:
             return answers[0]
         if self.task != "text-generation" and all(len(row) == 1 for row in answers):
             return [row[0] for row in answers]
         return answers
 
-    def generate(
-        self,
-        prompts,
-        max_new_tokens=256,
-        do_sample=None,
-        temperature=None,
-        top_k=None,
-        top_p=None,
-        num_return_sequences=1,
-        return_full_text=None,
-        stop=(),
-        seed=None,
-        batch_size=8,
-    ):
-        """The texts, a list of `num_return_sequences` strings for each prompt.
+    def prompts_of(self, inputs, options):
+        """(prompts, options) of texts or conversations, with what conversations need in options."""
+        if not any(map(is_conversation, inputs)):
+            return inputs, options
+        if self.task != "text-generation" or not all(map(is_conversation, inputs)):
+            raise ValueError(
+                "conversations are for text-generation alone, and do not stand beside other texts"
+            )
+        prompts, begun, stop = prompts_of(inputs, self.export.chat_template)
+        stop += generation_options.as_list(options.get("stop", ()))
+        if any(begun):
+            options = options | {"answer_prefix": begun}
+        return prompts, options | {"stop": stop}
+
+    def answer(self, inputs, question=None, context=None, prompt_template=QUESTION, **options):
+        """Answers questions; the score is the probability of the whole answer, its end included."""
+        if inputs is None:
+            alone = isinstance(question, str)
+            inputs = pairs_of(question, context)
+        else:
+            alone = isinstance(inputs, dict)
+            inputs = [inputs] if alone else list(inputs)
+        try:
+            prompts = [prompt_template.format(**asked) for asked in inputs]
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{prompt_template!r} cannot be filled ({error!r}); an input is a question and a "
+                "context"
+            ) from None
+        options = self.read(options)
+        if options.num_return_sequences > 1:
+            raise ValueError("question-answering gives one answer: num_return_sequences must be 1")
+        found = in_order(self.export.generate(prompts, options), len(prompts))
+        answers = [
+            {"answer": row[0].text.strip(), "score": math.exp(row[0].log_probability)}
+            for row in found
+        ]
+        return answers[0] if alone else answers
+
+    def classify(self, inputs, candidate_labels=None, batch_size=8, **options):
+        """The labels of texts, the likeliest first.
 
         Args:
-          prompts: list of strings.
-          max_new_tokens: the most tokens to generate.
-          do_sample: draw at random rather than take the likeliest token. None: yes for
-            text generation, and wherever an option of sampling is set.
-          temperature: the logits are divided by it; 0 is the likeliest token. None: 0.7 for
-            text generation as in Hugging Face's pipeline, else 1.
-          top_k: draw among so many tokens; 0 for all. None: 50, as there.
-          top_p: draw among the fewest tokens of this probability together; None for all.
-          return_full_text: the prompt stands before the answer. None: in text generation.
-          stop: a string or several; a text ends before the first of them.
-          seed: int; the same seed gives the same texts. None for other ones each time.
-          batch_size: prompts that run at once.
-        """
-        import tensorflow as tf
+          inputs: a string or a list of strings.
+          candidate_labels: list of strings, or one with commas between; None for those that the
+            model was trained with. They are compared as what the model writes after the text.
+          batch_size: pairs of text and label that run at once.
+          top_k: how many labels; None for all.
 
-        generating = self.task == "text-generation"
-        if do_sample is None:
-            sampled = num_return_sequences > 1 or (temperature, top_k, top_p) != (None, None, None)
-            do_sample = generating or sampled
-        if temperature is None:
-            temperature = 0.7 if generating else 1.0
-        if not do_sample:
-            temperature = 0.0
-        if temperature < 0 or not 0 <= (1.0 if top_p is None else top_p) <= 1:
-            raise ValueError("temperature must not be negative, and top_p lies between 0 and 1")
-        if temperature == 0 and num_return_sequences > 1:
-            raise ValueError(
-                "without sampling all sequences are the same: set do_sample=True and a "
-                "temperature, or num_return_sequences=1"
-            )
-        stop = [stop] if isinstance(stop, str) else list(stop)
-        seed = random.SystemRandom().randrange(2**31) if seed is None else seed
-        texts = []
-        for first in range(0, len(prompts), batch_size):
-            rows = self.export.generate(
-                tf.constant(prompts[first : first + batch_size]),
-                max_new_tokens=tf.constant(max_new_tokens, tf.int32),
-                temperature=tf.constant(temperature, tf.float32),
-                top_k=tf.constant(50 if top_k is None else top_k, tf.int32),
-                top_p=tf.constant(1.0 if top_p is None else top_p, tf.float32),
-                num_return_sequences=tf.constant(num_return_sequences, tf.int32),
-                stop=tf.constant(stop, tf.string),
-                seed=tf.constant((seed + first) % 2**31, tf.int32),
-            )["text"]
-            texts += [[text.decode(errors="replace") for text in row] for row in rows.numpy()]
-        if generating if return_full_text is None else return_full_text:
-            texts = [
-                [prompt + text for text in row] for prompt, row in zip(prompts, texts, strict=True)
-            ]
-        return texts
+        Returns:
+          For a string a list of `top_k` dicts; for a list, a list of such lists, or of single
+          dicts where no top_k is given. A score is a label's probability among the labels.
+        """
+        top_k = options.get("top_k", 1)
+        if not all(size is None or size >= 1 for size in (top_k, batch_size)):
+            raise ValueError("top_k and batch_size must be at least 1")
+        labels = candidate_labels or self.export.labels
+        if isinstance(labels, str):
+            labels = [label.strip() for label in labels.split(",")]
+        if not labels:
+            raise ValueError("this export names no labels: give candidate_labels=[...]")
+        alone = isinstance(inputs, str)
+        texts = [inputs] if alone else list(inputs)
+        pairs = [(text, label) for text in texts for label in labels]
+        scores = self.export.score(*zip(*pairs, strict=True), batch_size) if pairs else []
+        answers = []
+        for first in range(0, len(pairs), len(labels)):
+            scored = zip(labels, shares(scores[first : first + len(labels)]), strict=True)
+            ranked = sorted(scored, key=lambda pair: -pair[1])[:top_k]
+            answers.append([{"label": label, "score": score} for label, score in ranked])
+        if alone:
+            return answers[0]
+        return answers if "top_k" in options else [row[0] for row in answers]
 
 
 def find_export(model):
@@ -163,3 +262,38 @@ def find_export(model):
         f"{model}: holds no export; make one with "
         f"python -m trainers.run --mode=export --model_dir={model}"
     )
+
+
+def natural_task(export):
+    """What a model was trained to do."""
+    if export.labels:
+        return "text-classification"
+    return next(name for name in TASKS if export.layout in TASKS[name].layouts)
+
+
+def check_options(task, options):
+    own = TASKS[task].options
+    known = own if task == "text-classification" else (*own, *generation_options.NAMES)
+    generation_options.check_names(options, known)
+
+
+def pairs_of(question, context):
+    questions, contexts = (
+        [text] if isinstance(text, str) else text for text in (question, context)
+    )
+    if questions is None or contexts is None or len(questions) != len(contexts):
+        raise ValueError("question-answering needs as many contexts as questions")
+    return [{"question": q, "context": c} for q, c in zip(questions, contexts, strict=True)]
+
+
+def in_order(found, count):
+    """[texts of a prompt, ...] of the pairs that `generate` yields."""
+    found = dict(found)
+    return [found[i] for i in range(count)]
+
+
+def shares(log_probabilities):
+    """Probabilities that sum to 1."""
+    most = max(log_probabilities)
+    weights = [math.exp(value - most) for value in log_probabilities]
+    return [weight / sum(weights) for weight in weights]

@@ -59,6 +59,7 @@ class TextModel(tf.Module):
       xla: whether the numbers of decoding are compiled by XLA, once for each of a few shapes.
       name: of the model, for servers.
       chat_template: in Jinja, of a model of dialogue; "" for the plain one.
+      labels: of a model of classes, the answers there are.
 
     Raises:
       ValueError: settings that do not fit together.
@@ -75,6 +76,7 @@ class TextModel(tf.Module):
         xla=False,
         name="model",
         chat_template="",
+        labels=(),
     ):
         super().__init__(name="text_model")
         if model.context_length and max_length > model.context_length:
@@ -101,6 +103,7 @@ class TextModel(tf.Module):
             "suffix": suffix,
             "name": name,
             "chat_template": chat_template,
+            "labels": tf.constant(list(labels), tf.string),
         }
         # Numbers alone, so that XLA can compile them; strings are made of them outside.
         compiled = functools.partial(tf.function, autograph=False, jit_compile=xla)
@@ -388,8 +391,8 @@ class TextModel(tf.Module):
 
     def describe(self):
         """layout, name, chat_template, prefix, suffix: string; max_length: int32;
-        reads_source: bool."""
-        return {name: tf.constant(value) for name, value in self.description.items()}
+        reads_source: bool; labels: string [K], empty where an answer may be any text."""
+        return {name: tf.convert_to_tensor(value) for name, value in self.description.items()}
 
     def begin(self, prompts, **options):
         """{"context" and "forced": see `Prompts.begin`, "carry": see `loop.begin`}."""

@@ -10,8 +10,8 @@ from serving import errors
 from serving.batch import Batch
 from serving.jobs import Piece, Token
 from serving.metrics import Metrics
-from serving.text_stream import UNFINISHED, TextStream
 from serving.token_texts import EOS, TokenTexts
+from trainers.text_stream import UNFINISHED, TextStream
 
 
 class Row:

@@ -7,8 +7,8 @@ import os
 import tensorflow as tf
 
 from serving.errors import invalid
-from serving.text_stream import UNFINISHED
 from trainers import chat_template
+from trainers.text_stream import UNFINISHED
 
 FUNCTIONS = ("start", "next", "join", "end", "tokenize", "detokenize", "describe")
 LAST_MESSAGE = "{{ messages[-1].content }}"  # for models that answer a text, and know no turns

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import pytest
@@ -10,8 +11,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.trainers.tiny import BytesTokenizer, family
 from trainers import export
+from trainers.data.tasks import text_to_text
 from trainers.export import ExportError, export_model
-from trainers.text_model import OPTIONS
+from trainers.text_model import OPTIONS, TextModel
 
 CLIENT = """
 import json, sys
@@ -119,3 +121,15 @@ def test_a_model_in_half_precision_exports(tmp_path):
         keras.config.set_dtype_policy("float32")
     loaded = tf.saved_model.load(folder)
     assert loaded.score(["a"], ["b"])["log_probabilities"].dtype == tf.float32
+
+
+def test_an_export_says_the_labels_of_its_task(tmp_path):
+    task = text_to_text(None, inputs="review: {text}", targets="{label}", labels=("bad", "good"))
+    experiment = SimpleNamespace(
+        task=task, sequence_length=16, max_length=None, longest_source=32, source_length=None
+    )
+    model, _ = family("lstm_lm")
+    settings = export.text_settings(experiment, model)
+    described = TextModel(model, BytesTokenizer(), **settings).describe()
+    assert described["labels"].numpy().tolist() == [b"bad", b"good"]
+    assert described["prefix"] == "review: "

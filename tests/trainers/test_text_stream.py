@@ -1,6 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving.text_stream import TextStream
+
+from trainers.text_stream import TextStream
 
 
 def feed(texts, stop=()):

@@ -1,0 +1,203 @@
+"""An export as Python calls it: prompts in batches of like length, answers as Python's strings.
+
+Needs TensorFlow and tensorflow-text alone."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text  # noqa: F401, whose operations the tokenizers are made of
+
+from trainers.text_stream import TextStream
+
+NEEDED = ("generate", "beam_search", "score", "start", "next", "tokenize", "describe")
+ROW_SEED = 0x61C88647  # what an export adds to the seed from one row of a call to the next
+NOT_FOUND = -1e29  # log-probability below which a beam is none
+
+
+class Generated(NamedTuple):
+    """A text, and the log-probability of its tokens under the model's own distribution."""
+
+    text: str
+    log_probability: float
+
+
+class ExportedModel:
+    """A SavedModel of export.py, and what it says of itself.
+
+    Attributes:
+      layout, max_length, prefix, suffix, chat_template, labels: see `text_model.TextModel`.
+
+    Args:
+      folder: of the SavedModel.
+
+    Raises:
+      ValueError: it lacks what is needed here.
+    """
+
+    def __init__(self, folder):
+        self.functions = tf.saved_model.load(folder)
+        missing = [name for name in NEEDED if not hasattr(self.functions, name)]
+        if missing:
+            raise ValueError(
+                f"{folder}: this export has no function {missing[0]!r}, as older ones; make it "
+                "again with python -m trainers.run --mode=export --model_dir=..."
+            )
+        said = {name: value.numpy() for name, value in self.functions.describe().items()}
+        self.layout = said["layout"].decode()
+        self.max_length = int(said["max_length"])
+        self.prefix = said.get("prefix", b"").decode()
+        self.suffix = said.get("suffix", b"").decode()
+        self.chat_template = said.get("chat_template", b"").decode()
+        self.labels = [label.decode() for label in said.get("labels", ())]
+
+    def generate(self, prompts, options):
+        """Continues or answers prompts.
+
+        Args:
+          prompts: list of strings.
+          options: see `generation_options.read`.
+
+        Yields:
+          (index of a prompt, its list of `Generated`), as they come: the longest prompts first,
+          where memory that does not suffice shows at once.
+
+        Raises:
+          ValueError: a prompt is too long and must not be shortened.
+        """
+        prefixes = self.prefixes(options, len(prompts))
+        run = self.beams if options.num_beams > 1 else self.texts
+        first = 0
+        for places in by_length(prompts, options.batch_size):
+            batch = [prompts[i] for i in places], [prefixes[i] for i in places]
+            yield from zip(places, run(*batch, options, first), strict=True)
+            first += len(places)
+
+    def texts(self, prompts, prefixes, options, first):
+        written = self.run("generate", prompts, prefixes, options, first, stop=options.stop)
+        return rows(written["text"], written["log_probabilities"])
+
+    def beams(self, prompts, prefixes, options, first):
+        names = ("max_new_tokens", "num_beams", "num_return_sequences")
+        found = self.call(
+            "beam_search",
+            prompts,
+            prefixes,
+            options,
+            **{name: tf.constant(getattr(options, name), tf.int32) for name in names},
+            length_penalty=tf.constant(options.length_penalty, tf.float32),
+            early_stopping=tf.constant(options.early_stopping is True),
+            exhaustive=tf.constant(options.early_stopping == "never"),
+        )
+        return [
+            [
+                Generated(TextStream(options.stop).feed(text, ended=True)[0], log_probability)
+                for text, log_probability in row
+                if log_probability > NOT_FOUND
+            ]
+            for row in rows(found["text"], found["log_probabilities"])
+        ]
+
+    def stream(self, prompt, options):
+        """Yields the text of one answer in pieces, as soon as they are certain."""
+        drawn = self.run("start", [prompt], self.prefixes(options, 1), options)
+        stream, over = TextStream(options.stop), False
+        while not over:
+            state = {name: part for name, part in drawn.items() if name.startswith("state_")}
+            drawn = self.functions.next(state=state, steps=tf.constant(1))
+            ended = bool(drawn["ended"][0])
+            text = drawn["text"].numpy()[0].decode(errors="replace")
+            piece, stopped = stream.feed(text, ended)
+            if piece:
+                yield piece
+            over = ended or stopped
+
+    def score(self, prompts, continuations, batch_size=8):
+        """The log-probability of each continuation given its prompt, a list of floats.
+
+        Raises:
+          ValueError: a continuation is longer than what the model reads.
+        """
+        scores = [0.0] * len(prompts)
+        pairs = list(zip(prompts, continuations, strict=True))
+        for places in by_length([prompt + text for prompt, text in pairs], batch_size):
+            given, texts = zip(*(pairs[i] for i in places), strict=True)
+            try:
+                scored = self.functions.score(
+                    prompts=tf.constant(given), continuations=tf.constant(texts)
+                )
+            except tf.errors.InvalidArgumentError:
+                raise ValueError(
+                    f"a continuation has more than the {self.max_length} tokens that this model "
+                    "can read"
+                ) from None
+            for place, score in zip(places, scored["log_probabilities"].numpy(), strict=True):
+                scores[place] = float(score)
+        return scores
+
+    def fits(self, prompt, max_new_tokens):
+        """Whether a language model's prompt can be read whole and leaves room for an answer."""
+        read = self.functions.tokenize(texts=tf.constant([self.prefix + prompt + self.suffix]))
+        reserved = min(max_new_tokens, (self.max_length + 1) // 2)
+        return int(read["num_tokens"][0]) <= self.max_length - reserved
+
+    def run(self, function, prompts, prefixes, options, first=0, **more):
+        """Calls `generate` or `start`, with a seed that goes on from the `first` prompts."""
+        integers = ("max_new_tokens", "min_new_tokens", "top_k", "num_return_sequences")
+        numbers = ("temperature", "top_p", "min_p", "repetition_penalty", "presence_penalty")
+        numbers += ("frequency_penalty",)
+        seed = (options.seed + ROW_SEED * first * options.num_return_sequences) % 2**32
+        if "stop" in more:
+            more["stop"] = tf.constant(more["stop"], tf.string)
+        return self.call(
+            function,
+            prompts,
+            prefixes,
+            options,
+            **{name: tf.constant(getattr(options, name), tf.int32) for name in integers},
+            **{name: tf.constant(getattr(options, name), tf.float32) for name in numbers},
+            seed=tf.constant(np.uint32(seed).astype("int32")),
+            **more,
+        )
+
+    def call(self, function, prompts, prefixes, options, **arguments):
+        try:
+            return getattr(self.functions, function)(
+                prompts=tf.constant(prompts),
+                forced=tf.constant(prefixes),
+                truncate=tf.constant(bool(options.truncation)),
+                **arguments,
+            )
+        except tf.errors.InvalidArgumentError:
+            if options.truncation:
+                raise
+            raise ValueError(
+                f"a prompt is too long for this model, which reads and writes {self.max_length} "
+                "tokens at the most; shorten it, or set truncation=True"
+            ) from None
+
+    def prefixes(self, options, count):
+        """What each of so many answers begins with."""
+        if isinstance(options.answer_prefix, str):
+            return [options.answer_prefix] * count
+        if len(options.answer_prefix) != count:
+            raise ValueError(
+                f"answer_prefix has {len(options.answer_prefix)} strings for {count} prompts"
+            )
+        return list(options.answer_prefix)
+
+
+def by_length(texts, batch_size):
+    """Yields lists of places of `texts`: those of like length together, the longest first."""
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i].encode(errors="replace")))
+    for first in range(0, len(order), batch_size):
+        yield order[first : first + batch_size]
+
+
+def rows(texts, log_probabilities):
+    """Tensors [N, R] to lists of lists of `Generated`."""
+    pairs = zip(texts.numpy(), log_probabilities.numpy().tolist(), strict=True)
+    return [
+        [Generated(text.decode(errors="replace"), value) for text, value in zip(*row, strict=True)]
+        for row in pairs
+    ]
