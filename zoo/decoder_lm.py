@@ -192,7 +192,7 @@ class DecoderLM(LanguageModel):
         for block, cache in zip(self.blocks, state["caches"], strict=True):
             x, new = block(x, mask, rotation, cache=cache)
             written.append(new)
-        state = extended(state, written, length)
+        state = extended(state, written, length, x)
         return self.logits(self.final_norm(x)), state
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):

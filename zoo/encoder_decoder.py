@@ -240,7 +240,7 @@ class EncoderDecoder(LanguageModel):
         ):
             x, new = block(x, mask, rotation, bias, source, source_mask, cache=cache)
             written.append(new)
-        state = extended(state, written, length)
+        state = extended(state, written, length, x)
         return self.logits(self.normalised(x)), state
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):

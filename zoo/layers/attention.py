@@ -110,15 +110,26 @@ def cache_mask(index, length, max_length, padding, window=None):
     return mask[:, None]
 
 
-def extended(state, new, length):
+def extended(state, new, length, x):
     """A decoding state after `length` tokens whose keys and values `new` is, a pair a block.
 
     Caches without slots, of a state that has read nothing, become those of the new tokens.
+
+    Args:
+      x: [B, T, width], what all blocks have made of the tokens.
     """
     caches = new
     if state["caches"][0]["keys"].shape[2] != 0:
-        caches = write(state["caches"], new, state["index"])
+        caches = write(state["caches"], new, after(x, state["index"]))
     return {**state, "index": state["index"] + length, "caches": caches}
+
+
+def after(x, index):
+    """The same `index` [B], as something that waits for `x` [B, T, width].
+
+    XLA copies a cache before it is written unless whatever reads it surely comes earlier.
+    """
+    return index + ops.cast(ops.clip(x[:, 0, 0], 0.0, 0.0), "int32")
 
 
 def write(caches, new, index):
