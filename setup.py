@@ -38,7 +38,7 @@ TEST = [
     "openai>=3,<4",
     "tensorflow-serving-api>=2.21,<2.22",
 ]
-BENCHMARK = ["torch==2.13.0"]
+BENCHMARK = ["torch==2.13.0", "transformers>=5,<6"]
 DEV = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "pre-commit>=4"]
 
 setup(

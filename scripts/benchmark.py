@@ -13,6 +13,8 @@ Works, of which --only takes names or their beginnings:
   startup      the quickstart, from its start to its first trained step
   checkpoint   saving a model of 124 million parameters, against writing as many bytes
   workers      two workers on half the cores each, against one process on all of them
+  decode       tokens drawn and read by GPT-2's shape, against Transformers' on PyTorch
+  serving      16 streaming clients, against one request at a time; needs the extra `serve`
   shakespeare  a whole run until a validation loss, against nanoGPT's recipe in PyTorch
 
 Ours and the peer run in turns, in processes of their own with two threads each. Figures are
@@ -34,6 +36,7 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "benchmarks")
 sys.path.insert(0, HERE)
 
 import command_line  # noqa: E402 - found in the folder above
+import decode  # noqa: E402
 import memory  # noqa: E402
 from shapes import train_step_works  # noqa: E402
 from turns import alternate  # noqa: E402
@@ -47,7 +50,7 @@ flags.DEFINE_string("shakespeare", None, "Path of Tiny Shakespeare, input.txt.")
 flags.DEFINE_integer("shakespeare_steps", 300, "Steps of our run.", lower_bound=1)
 
 SHAKESPEARE_LOSS = 1.88
-PEERS = ("train_step", "shakespeare")
+PEERS = ("train_step", "decode", "shakespeare")
 
 
 def wanted(work):
@@ -139,6 +142,31 @@ def workers_rows():
     )
 
 
+def decode_rows():
+    for work, ours, peer, ratio, to_reach in decode.rows(
+        FLAGS.peer_python, FLAGS.repeats, FLAGS.seconds
+    ):
+        yield work, *(tokens(side) if side else "" for side in (ours, peer)), ratio, to_reach
+
+
+def serving_rows():
+    found = figures_of("serving.py")
+    yield (
+        "serving: 16 streaming clients, gpt2 12x768 V257",
+        f"{found['together']:,.0f} tokens/s",
+        f"{found['alone']:,.0f} tokens/s, one at a time",
+        f"{found['together'] / found['alone']:.2f}",
+        ">= 4.0 x",
+    )
+    yield (
+        "serving: time to the first text",
+        f"{found['firsts']:.2f} s",
+        f"{found['first']:.2f} s, one at a time",
+        f"{found['firsts'] / found['first']:.2f}",
+        "< 2.0",
+    )
+
+
 def figures_of(script, *arguments):
     return json.loads(
         subprocess.check_output([sys.executable, os.path.join(HERE, script), *arguments])
@@ -178,6 +206,8 @@ MEASURED = {
     "memory": memory_rows,
     "checkpoint": checkpoint_rows,
     "workers": workers_rows,
+    "decode": decode_rows,
+    "serving": serving_rows,
     "shakespeare": shakespeare_rows,
 }
 

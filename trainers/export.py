@@ -28,10 +28,16 @@ Arguments with a default may be left out, by clients of a model server as well.
 import os
 import tempfile
 import warnings
+from typing import Literal
 
+import gin
+import keras
 import numpy as np
 import tensorflow as tf
 
+from trainers import model_card
+from trainers.errors import UserError
+from trainers.metrics import Evaluation
 from trainers.model_dir import ModelDir
 from trainers.text_model import TextModel
 from zoo.decoding.loop import EOS
@@ -40,12 +46,31 @@ PROBES = ("The quick brown fox", "a", "")
 PROBE_TOKENS = 8
 
 
-def export(experiment, model_dir):
-    """Exports the trained model of a model_dir to its folder export/.
+# Parameters from which on a step is saved more by XLA than its compilation takes, a few seconds
+# for each of a few shapes.
+WORTH_COMPILING = 20_000_000
+
+
+@gin.configurable("export", denylist=["experiment", "model_dir"])
+def export(
+    experiment,
+    model_dir: str,
+    weights: Literal["float32", "bfloat16", "int16", "int8"] = "float32",
+    xla: bool | None = None,
+    name: str | None = None,
+    chat_template: str = "",
+    licence: str = "not stated",
+):
+    """Exports the trained model of a model_dir to its folder export/, with a model_card.md.
 
     Args:
       experiment: see experiment.py.
       model_dir: path of the run.
+      weights: how they are kept; what fewer bytes do to the perplexity is measured and printed.
+      xla: compile decoding; None for large models, and where weights have fewer bytes.
+      name: of the model; None for that of the model_dir.
+      chat_template: in Jinja, for a model of dialogue; see chat_template.py.
+      licence: of the model, for its card.
 
     Returns:
       The folder of the SavedModel.
@@ -55,10 +80,67 @@ def export(experiment, model_dir):
       ExportError: what was saved differs from the model; an earlier export is as it was.
     """
     directory = ModelDir(model_dir)
+    # Whatever it was trained in: kept as they are, weights are turned into nothing else at a step.
+    keras.config.set_dtype_policy("float32")
     model, tokenizer, step = experiment.load(directory)
-    export_model(model, tokenizer, directory.export, **text_settings(experiment, model))
+    parameters = model.count_params()
+    if xla is None:
+        xla = weights != "float32" or parameters >= WORTH_COMPILING
+    if weights != "float32":
+        compact(model, weights, experiment, tokenizer, directory)
+    elif xla:
+        model.compact(weights)
+    name = name or os.path.basename(os.path.abspath(model_dir))
+    settings = text_settings(experiment, model)
+    facts = {
+        "name": name,
+        "family": type(model).__name__,
+        "step": step,
+        "parameters": parameters,
+        "weights": weights,
+        "max_length": settings["max_length"],
+        "layout": settings["layout"].replace("_", " "),
+        "tokenizer": experiment.tokenizer,
+        "vocabulary_size": model.vocabulary_size,
+        "trained_on": type(experiment.task.source).__name__,
+        "precision": experiment.precision,
+        "licence": licence,
+        "folder": directory.export,
+    }
+    export_model(
+        model,
+        tokenizer,
+        directory.export,
+        **settings,
+        xla=xla,
+        name=name,
+        chat_template=chat_template,
+        finish=lambda folder: model_card.write(folder, facts, directory.metrics),
+    )
     print(f"exported step {step:,} to {directory.export}")
     return directory.export
+
+
+def compact(model, weights, experiment, tokenizer, directory):
+    """Makes a model's weights of this kind, and prints what it does to the perplexity."""
+
+    def perplexity():
+        plan = experiment.make_plan("validation", model, tokenizer, directory)
+        return Evaluation(model, plan, tf.distribute.get_strategy(), xla=False).run()["perplexity"]
+
+    try:
+        before = perplexity()
+    except (UserError, OSError) as error:
+        model.compact(weights)
+        print(f"weights are {weights}; what it does to the perplexity was not measured: {error}")
+        return
+    model.compact(weights)
+    after = perplexity()
+    change = 100 * (after / before - 1)
+    print(
+        f"weights are {weights}: perplexity {after:,.5g} on the validation split, "
+        f"{before:,.5g} in float32 ({change:+.3f} %)"
+    )
 
 
 def text_settings(experiment, model):
@@ -76,14 +158,15 @@ def text_settings(experiment, model):
     }
 
 
-def export_model(model, tokenizer, folder, layout, max_length, prefix="", suffix="", labels=()):
+def export_model(model, tokenizer, folder, layout, max_length, finish=None, **settings):
     """Saves a model with its tokenizer, tries what was saved, and only then puts it in place.
 
     Args:
       model: a zoo.LanguageModel.
       tokenizer: of trainers/data/tokenizers.py.
       folder: where the SavedModel goes; an earlier export there is replaced.
-      layout, max_length, prefix, suffix, labels: see `TextModel`.
+      layout, max_length, **settings: see `TextModel`.
+      finish: function of the folder of the SavedModel, called before it is put in place.
 
     Returns:
       `folder`.
@@ -92,13 +175,15 @@ def export_model(model, tokenizer, folder, layout, max_length, prefix="", suffix
       ValueError: settings that do not fit together.
       ExportError: what was saved differs from the model; `folder` is as it was.
     """
-    text_model = TextModel(model, tokenizer, layout, max_length, prefix, suffix, labels=labels)
+    text_model = TextModel(model, tokenizer, layout, max_length, **settings)
     parent, name = os.path.split(os.path.abspath(folder))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent) as scratch:
         saved = os.path.join(scratch, "new")
         save(text_model, saved)
         check(tf.saved_model.load(saved), text_model, model, tokenizer)
+        if finish:
+            finish(saved)
         if os.path.exists(folder):
             os.rename(folder, os.path.join(scratch, "old"))
         os.rename(saved, folder)

@@ -1,6 +1,7 @@
 """Each family from text to a trained, evaluated and exported model, by the command line."""
 
 import os
+import re
 import shutil
 
 import numpy as np
@@ -182,6 +183,29 @@ def test_evaluation_and_export_take_the_average_of_the_weights(decoder, tmp_path
     command(f"--model_dir={tmp_path}/run", "--mode=evaluate")
     (again,) = metrics_of(tmp_path / "run")
     assert again["loss"] == pytest.approx(lines[-1]["loss"], rel=1e-6)
+
+
+def test_an_export_of_fewer_bytes_says_what_it_costs_and_has_a_card(decoder, tmp_path):
+    assert decoder()[0] == 0
+    options = ("weights = 'int8'", "licence = 'CC0-1.0'", "chat_template = '{{ messages }}'")
+    flags = [f"--gin_param=export.{option}" for option in options]
+    status, out, err = command(f"--model_dir={tmp_path}/run", "--mode=export", *flags)
+    assert status == 0, err
+    found, exact = re.search(r"perplexity ([\d.]+) .* ([\d.]+) in float32", out).groups()
+    assert found != exact and float(found) == pytest.approx(float(exact), rel=0.02)
+    (last,) = metrics_of(tmp_path / "run", "validation")[-1:]
+    assert float(exact) == pytest.approx(last["perplexity"], rel=1e-3)
+    card = (tmp_path / "run" / "export" / "model_card.md").read_text()
+    for expected in (
+        "# run\n",
+        "step 20 ",
+        "weights as int8",
+        "| CC0-1.0 |",
+        "| validation | 20 |",
+    ):
+        assert expected in card
+    described = tf.saved_model.load(f"{tmp_path}/run/export").describe()
+    assert described["chat_template"] == "{{ messages }}" and described["name"] == "run"
 
 
 def test_a_new_run_may_begin_with_the_weights_of_another(decoder, tmp_path):

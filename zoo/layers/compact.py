@@ -50,7 +50,7 @@ class Compact(keras.layers.Layer):
         # * the matrix comes first, for else it is transposed in each step;
         # * a factor keeps the addition of a bias out of the product, which then has all cores.
         here = always(x)
-        x = ops.cond(here, lambda: x, lambda: ops.zeros_like(x))
+        x = ops.cond(here, lambda: x, lambda: ops.full_like(x, float("nan")))
         matrix, scale = self.matrix.value, ops.cast(here, x.dtype)
         if self.scale is not None:
             matrix = ops.where(here, matrix, ops.zeros_like(matrix))
@@ -64,9 +64,8 @@ class Compact(keras.layers.Layer):
 
 
 def always(x):
-    """bool scalar that no compiler knows to be True: it is False where x begins with no number."""
-    first = ops.reshape(x, (-1,))[0]
-    return first == first
+    """bool scalar that no compiler knows to be True: it is False where all of x is no number."""
+    return ops.any(x == x)
 
 
 def forget(layer, *names):

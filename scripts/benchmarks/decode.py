@@ -1,0 +1,115 @@
+"""Greedy decoding by GPT-2 12x768: prompts of 32 tokens, 64 more for each; and reading a prompt.
+
+python scripts/benchmarks/decode.py WORK is our side of a work as of turns.py, as an export runs
+it: tokens drawn a second, or read for prompts.
+"""
+
+import os
+import statistics
+import sys
+import threading
+import time
+
+import turns
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
+
+VOCABULARY_SIZE, LAYERS, WIDTH, HEADS, CONTEXT = 50257, 12, 768, 12, 1024
+PROMPT, NEW_TOKENS, LONG_PROMPT = 32, 64, 512
+# work -> (our weights, the peer's, rows, what is to reach)
+WORKS = {
+    "decode float32 B1": ("float32", "float32", 1, ">= 2.0 x"),
+    "decode int16 B1, peer bfloat16": ("int16", "bfloat16", 1, ">= 2.0 x"),
+    "decode int8 B1, peer float32": ("int8", "float32", 1, ">= 3.0 x"),
+    "decode float32 B8": ("float32", "float32", 8, ">= 1.5 x"),
+    "decode prompt of 512, float32": ("float32", "float32", 0, ">= 1.2 x"),
+}
+BYTES = {"float32": 4, "int16": 2, "int8": 1}
+
+
+def rows(peer_python, repeats, seconds):
+    """A table's rows, and the last one of the machine's memory."""
+    bandwidth = read_bandwidth()
+    here = os.path.dirname(os.path.abspath(__file__))
+    for work, (weights, _, batch, to_reach) in WORKS.items():
+        commands = [
+            [sys.executable, os.path.join(here, "decode.py"), work],
+            [peer_python, os.path.join(here, "decode_torch.py"), work],
+        ]
+        ours, peer = turns.alternate(commands, repeats, seconds)
+        ratio = f"{statistics.median(ours) / statistics.median(peer):.2f}"
+        if batch == 1:
+            read = statistics.median(ours) * num_weights() * BYTES[weights]
+            ratio += f"; {read / bandwidth:.0%} of what memory gives"
+        yield work, ours, peer, ratio, to_reach
+    yield "decode: memory is read at", None, None, f"{bandwidth / 1e9:.1f} GB/s", ""
+
+
+def num_weights():
+    """That a token reads: all matrices, the table once."""
+    return VOCABULARY_SIZE * WIDTH + LAYERS * 12 * WIDTH**2
+
+
+def read_bandwidth():
+    """Bytes a second that THREADS threads read together, the best of five."""
+    import numpy as np
+
+    parts = [np.ones(2**26, np.float32) for _ in range(turns.THREADS)]
+
+    def seconds():
+        threads = [threading.Thread(target=np.dot, args=(part, part)) for part in parts]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return time.perf_counter() - start
+
+    return sum(part.nbytes for part in parts) / min(seconds() for _ in range(5))
+
+
+def main():
+    weights, _, batch, _ = WORKS[sys.argv[1]]
+    from trainers import startup
+
+    startup.import_tensorflow()
+    import numpy as np
+    import tensorflow as tf
+
+    from zoo import DecoderLM
+    from zoo.decoding import loop, samplers
+
+    tf.config.threading.set_intra_op_parallelism_threads(turns.THREADS)
+    model = DecoderLM(
+        VOCABULARY_SIZE,
+        LAYERS,
+        WIDTH,
+        HEADS,
+        positions="learned",
+        context_length=CONTEXT,
+        norm="layer",
+        activation="gelu",
+        use_bias=True,
+        tie_embeddings=True,
+    ).compact(weights)
+    rows, length = (batch, PROMPT) if batch else (1, LONG_PROMPT + 1)
+    settings = samplers.settings(rows, min_new_tokens=NEW_TOKENS)
+    settings["num_top"] = tf.zeros([rows], tf.int32)
+    buffer = tf.zeros([rows, NEW_TOKENS], tf.int32)
+    limits = tf.fill([rows], NEW_TOKENS)
+    tokens = np.random.default_rng(0).integers(1, VOCABULARY_SIZE, (rows, length), np.int32)
+    compiled = {"jit_compile": True, "autograph": False}
+    begin = tf.function(lambda *args: loop.begin(model, *args), **compiled)
+    advance = tf.function(lambda carry: loop.advance(model, carry), **compiled)
+
+    def step():
+        carry = begin(tf.constant(tokens), limits, buffer, settings)
+        if batch:
+            carry = advance(carry)
+        carry["last"].numpy()
+
+    turns.serve(step, batch * NEW_TOKENS or LONG_PROMPT)
+
+
+if __name__ == "__main__":
+    main()
