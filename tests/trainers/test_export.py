@@ -13,7 +13,7 @@ from tests.trainers.tiny import BytesTokenizer, family
 from trainers import export
 from trainers.data.tasks import text_to_text
 from trainers.export import ExportError, export_model
-from trainers.text_model import OPTIONS, TextModel
+from trainers.signatures import OPTIONS, TextModel
 
 CLIENT = """
 import json, sys
