@@ -3,6 +3,7 @@ import fcntl
 import io
 import os
 import pty
+import select
 import subprocess
 import sys
 import termios
@@ -168,29 +169,36 @@ class Terminal:
     def type(self, keys):
         os.write(self.descriptor, keys)
 
-    def wait_for(self, text):
-        """All that is shown until `text` is."""
+    def wait_for(self, text, quiet=False):
+        """All that is shown until `text` is; with `quiet`, and then nothing for a while."""
         shown, deadline = b"", time.monotonic() + 60
         with contextlib.suppress(OSError):  # the other end is closed
-            while text not in shown and time.monotonic() < deadline:
-                shown += os.read(self.descriptor, 1 << 10)
+            while time.monotonic() < deadline and (quiet or text not in shown):
+                if select.select([self.descriptor], [], [], 0.5)[0]:
+                    shown += os.read(self.descriptor, 1 << 10)
+                elif text in shown:
+                    break
         assert text in shown, shown
         return shown
 
+    def wait_for_prompt(self):
+        # Keys typed before an interrupt is dealt with are thrown away by the terminal.
+        return self.wait_for(b"> ", quiet=True)
+
 
 def test_control_c_stops_an_answer_or_a_line_and_control_d_leaves(terminal):
-    terminal.wait_for(b"> ")
+    terminal.wait_for_prompt()
     terminal.type(b"hello\n")
     shown = terminal.wait_for(b"more more")
     assert b"\x1b[2J" not in shown  # nothing that a model writes may clear the screen
     terminal.type(b"\x03")
-    terminal.wait_for(b"> ")
+    terminal.wait_for_prompt()
     terminal.type(b"half a line\x03")
-    terminal.wait_for(b"> ")
+    terminal.wait_for_prompt()
     terminal.type(b"again\n")
     terminal.wait_for(b"three")
     terminal.type(b"\x03")
-    terminal.wait_for(b"> ")
+    terminal.wait_for_prompt()
     assert terminal.process.poll() is None
     terminal.type(b"\x04")
     assert terminal.process.wait(30) == 0
