@@ -13,7 +13,8 @@ from tests.trainers.tiny import BytesTokenizer, family
 from trainers import export
 from trainers.data.tasks import text_to_text
 from trainers.export import ExportError, export_model
-from trainers.signatures import OPTIONS, TextModel
+from trainers.signatures import OPTIONS
+from trainers.text_model import TextModel
 
 CLIENT = """
 import json, sys

@@ -81,7 +81,7 @@ def test_logits_are_made_a_few_tokens_at_a_time(tmp_path, monkeypatch, plan_of):
     monkeypatch.setattr(model, "logits", lambda hidden: seen.append(hidden.shape) or logits(hidden))
     found = metrics.Evaluation(model, plan, tf.distribute.get_strategy()).run()
     assert found == pytest.approx(whole, rel=1e-6)
-    assert len(seen) >= 3  # to know their number, in the first chunk, in the loop
+    assert len(seen) >= 2  # in the first chunk, in the loop
     if plan_of is windows:
         assert max(shape[0] for shape in seen) <= 40
 
