@@ -75,4 +75,3 @@ def forget(layer, *names):
         layer._untrack_variable(getattr(layer, name))
         delattr(layer, name)
         setattr(layer, name, None)
-    layer._tracker.lock()

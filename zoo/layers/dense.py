@@ -20,7 +20,6 @@ class Dense(keras.layers.Dense):
         """Keeps the kernel as a `Compact` of this kind; there is no training it any more."""
         compacted = Compact(ops.transpose(self.kernel), kind)
         forget(self, "_kernel")
-        self._tracker.unlock()
         self.compacted = compacted
 
 

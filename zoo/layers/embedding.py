@@ -52,5 +52,4 @@ class TokenEmbedding(keras.layers.Layer):
         names = ["table"] if self.head is None else ["table", "head"]
         compacted = [Compact(getattr(self, name), kind) for name in names]
         forget(self, *names)
-        self._tracker.unlock()
         self.compacted = compacted

@@ -62,7 +62,6 @@ class LSTM(keras.layers.Layer):
         """Keeps both matrices as `Compact` of this kind; there is no training them any more."""
         compacted = [Compact(ops.transpose(part), kind) for part in (self.kernel, self.recurrent)]
         forget(self, "kernel", "recurrent")
-        self._tracker.unlock()
         self.compacted = compacted
 
 
