@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401, whose operations the tokenizers are made of
 
+from trainers.generation_options import ROW_SEED
 from trainers.text_stream import TextStream
 
 NEEDED = ("generate", "beam_search", "score", "start", "next", "tokenize", "describe")
-ROW_SEED = 0x61C88647  # what an export adds to the seed from one row of a call to the next
 NOT_FOUND = -1e29  # log-probability below which a beam is none
 
 
@@ -37,12 +37,7 @@ class ExportedModel:
 
     def __init__(self, folder):
         self.functions = tf.saved_model.load(folder)
-        missing = [name for name in NEEDED if not hasattr(self.functions, name)]
-        if missing:
-            raise ValueError(
-                f"{folder}: this export has no function {missing[0]!r}, as older ones; make it "
-                "again with python -m trainers.run --mode=export --model_dir=..."
-            )
+        check_functions(self.functions, NEEDED, folder)
         said = {name: value.numpy() for name, value in self.functions.describe().items()}
         self.layout = said["layout"].decode()
         self.max_length = int(said["max_length"])
@@ -185,6 +180,16 @@ class ExportedModel:
                 f"answer_prefix has {len(options.answer_prefix)} strings for {count} prompts"
             )
         return list(options.answer_prefix)
+
+
+def check_functions(export, names, folder):
+    """Raises ValueError where a loaded SavedModel lacks one of the functions."""
+    missing = [name for name in names if not hasattr(export, name)]
+    if missing:
+        raise ValueError(
+            f"{folder}: this export has no function {missing[0]!r}, as older ones; make it "
+            "again with python -m trainers.run --mode=export --model_dir=..."
+        )
 
 
 def by_length(texts, batch_size):

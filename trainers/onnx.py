@@ -72,7 +72,7 @@ def check(path, model, names):
     import onnxruntime
 
     random = np.random.default_rng(0)
-    size = model.embedding.vocabulary_size
+    size = model.vocabulary_size
     features = {name: random.integers(1, size, [2, 7], np.int32) for name in names}
     (logits,) = onnxruntime.InferenceSession(path).run(None, features)
     if not np.allclose(logits, model(features), rtol=TOLERANCE, atol=TOLERANCE):

@@ -5,6 +5,7 @@ import functools
 import tensorflow as tf
 
 from trainers.chunked_loss import over_chunks
+from trainers.generation_options import ROW_SEED
 from trainers.prompts import Prompts, before_stop, eos_column, lengths_of, rounded
 from trainers.signatures import (
     BEAM_OPTIONS,
@@ -17,8 +18,6 @@ from trainers.signatures import (
     strings,
 )
 from zoo.decoding import beam_search, loop, samplers
-
-SPREAD = 0x61C88647  # odd, so that no two rows of a call have one seed; near ones are far apart
 
 
 class TextModel(tf.Module):
@@ -172,7 +171,7 @@ class TextModel(tf.Module):
         none = tf.fill(tf.shape(carry["count"]), "")
         begun = (carry, before_stop(none + self.text_so_far(state), stop))
         carry, text = tf.while_loop(going, step, begun)
-        longest = tf.reduce_max(tf.concat([[0], carry["count"]], 0))
+        longest = greatest(carry["count"])
 
         def of_rows(x):
             rows = [-1, options["num_return_sequences"]]
@@ -218,9 +217,7 @@ class TextModel(tf.Module):
             begun["features"],
         )
         kept = options["num_return_sequences"]
-        tokens = found["tokens"][
-            :, :kept, : tf.reduce_max(tf.concat([[0], tf.reshape(found["lengths"], [-1])], 0))
-        ]
+        tokens = found["tokens"][:, :kept, : greatest(found["lengths"])]
         rows = tf.shape(tokens)
         flat = tf.reshape(tokens, [rows[0] * rows[1], rows[2]])
         before = (tf.repeat(begun[name], rows[1], axis=0) for name in ("context", "forced"))
@@ -387,7 +384,7 @@ class TextModel(tf.Module):
         )
         carry = loop.repeat(carry, times)
         # So that no two texts of a call are drawn by the same noise.
-        carry["settings"]["seed"] += SPREAD * tf.range(rows * times)
+        carry["settings"]["seed"] += ROW_SEED * tf.range(rows * times)
         return {
             "context": tf.repeat(begun["context"], times, axis=0),
             "forced": tf.repeat(begun["forced"], times, axis=0),
@@ -401,6 +398,9 @@ class TextModel(tf.Module):
 
 def buffer(limits):
     """Places for as many tokens as any row may draw. int32 [N] -> int32 [N, C] of 0."""
-    return tf.zeros(
-        [tf.size(limits), rounded(tf.reduce_max(tf.concat([[1], limits], 0)))], tf.int32
-    )
+    return tf.zeros([tf.size(limits), rounded(greatest(limits))], tf.int32)
+
+
+def greatest(counts):
+    """The greatest of int32 [...], 0 of none."""
+    return tf.maximum(tf.reduce_max(counts), 0)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from serving.errors import invalid
 from trainers import chat_template
+from trainers.exported import check_functions
 from trainers.text_stream import UNFINISHED
 
 FUNCTIONS = ("start", "next", "join", "end", "tokenize", "detokenize", "describe")
@@ -47,12 +48,7 @@ class Model:
         Raises:
           ValueError: the export lacks what a server needs.
         """
-        missing = [each for each in FUNCTIONS if not hasattr(export, each)]
-        if missing:
-            raise ValueError(
-                f"{folder}: this export has no function {missing[0]!r}, as older ones; make it "
-                "again with python -m trainers.run --mode=export --model_dir=..."
-            )
+        check_functions(export, FUNCTIONS, folder)
         said = {key: value.numpy() for key, value in export.describe().items()}
 
         def text(key):
