@@ -68,19 +68,11 @@ def read_bandwidth():
     return sum(part.nbytes for part in parts) / min(seconds() for _ in range(5))
 
 
-def main():
-    weights, _, batch, _ = WORKS[sys.argv[1]]
-    from trainers import startup
-
-    startup.import_tensorflow()
-    import numpy as np
-    import tensorflow as tf
-
+def gpt2():
+    """The model, its weights at random."""
     from zoo import DecoderLM
-    from zoo.decoding import loop, samplers
 
-    tf.config.threading.set_intra_op_parallelism_threads(turns.THREADS)
-    model = DecoderLM(
+    return DecoderLM(
         VOCABULARY_SIZE,
         LAYERS,
         WIDTH,
@@ -91,7 +83,21 @@ def main():
         activation="gelu",
         use_bias=True,
         tie_embeddings=True,
-    ).compact(weights)
+    )
+
+
+def main():
+    weights, _, batch, _ = WORKS[sys.argv[1]]
+    from trainers import startup
+
+    startup.import_tensorflow()
+    import numpy as np
+    import tensorflow as tf
+
+    from zoo.decoding import loop, samplers
+
+    tf.config.threading.set_intra_op_parallelism_threads(turns.THREADS)
+    model = gpt2().compact(weights)
     rows, length = (batch, PROMPT) if batch else (1, LONG_PROMPT + 1)
     settings = samplers.settings(rows, min_new_tokens=NEW_TOKENS)
     settings["num_top"] = tf.zeros([rows], tf.int32)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 
+import decode
 from absl import app, flags
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -40,20 +41,8 @@ def write(folder):
     import keras
 
     from trainers import litert
-    from zoo import DecoderLM
 
-    model = DecoderLM(
-        50257,
-        num_layers=12,
-        width=768,
-        num_heads=12,
-        positions="learned",
-        context_length=1024,
-        norm="layer",
-        activation="gelu",
-        use_bias=True,
-        tie_embeddings=True,
-    )
+    model = decode.gpt2()
     for weight in model.weights:  # biases of zero would be left out of the file
         weight.assign_add(0.02 * keras.random.normal(weight.shape, seed=0))
     for name in litert.WEIGHTS:
