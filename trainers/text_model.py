@@ -4,9 +4,9 @@ import functools
 
 import tensorflow as tf
 
-from trainers.chunked_loss import over_chunks
+from trainers import scoring, states
 from trainers.generation_options import ROW_SEED
-from trainers.prompts import Prompts, before_stop, eos_column, lengths_of, rounded
+from trainers.prompts import Prompts, before_stop, lengths_of, rounded
 from trainers.signatures import (
     BEAM_OPTIONS,
     NEEDED,
@@ -90,17 +90,8 @@ class TextModel(tf.Module):
         start = {"prompts": (NEEDED, strings), **OPTIONS}
         begin = tf.function(self.begin, autograph=False)
         state = begin.get_concrete_function(**{name: spec for name, (_, spec) in start.items()})
-        state = state.structured_outputs
-        names = [f"state_{i}" for i in range(len(tf.nest.flatten(state)))]
-        self.flat = lambda state: dict(zip(names, tf.nest.flatten(state), strict=True))
-        self.nested = lambda flat: tf.nest.pack_sequence_as(state, [flat[name] for name in names])
-        states, others = (
-            {
-                name: tf.TensorSpec(spec.shape, spec.dtype, name=prefix + name)
-                for name, spec in self.flat(state).items()
-            }
-            for prefix in ("", "other_")
-        )
+        self.states = states.FlatStates(state.structured_outputs)
+        state, other = self.states.specs(), self.states.specs("other_")
         rows = {"rows": (NEEDED, integers)}
         self.generate = graph(self.generate, {**start, "stop": ((), strings)})
         completing = {name: start[name] for name in ("prompts", "max_new_tokens")}
@@ -110,10 +101,10 @@ class TextModel(tf.Module):
             self.score, dict.fromkeys(["prompts", "continuations"], (NEEDED, strings))
         )
         self.start = graph(self.start, start)
-        self.next = graph(self.next, {"state": (NEEDED, states), "steps": (1, integer)})
-        both = {"state": (NEEDED, states), "other": (NEEDED, others)}
+        self.next = graph(self.next, {"state": (NEEDED, state), "steps": (1, integer)})
+        both = {"state": (NEEDED, state), "other": (NEEDED, other)}
         self.join = graph(self.join, {**both, **rows})
-        self.end = graph(self.end, {"state": (NEEDED, states), **rows})
+        self.end = graph(self.end, {"state": (NEEDED, state), **rows})
         self.tokenize = graph(self.tokenize, {"texts": (NEEDED, strings)})
         tokens = tf.TensorSpec([None, None], tf.int32)
         self.detokenize = graph(self.detokenize, {"tokens": (NEEDED, tokens)})
@@ -250,33 +241,7 @@ class TextModel(tf.Module):
           token_log_probabilities: float32 [N, T], a token each, 0 behind the end.
           num_tokens: int32 [N].
         """
-        answers = self.tokenizer.tokenize(continuations)
-        if self.layout == "text_to_text":
-            answers = tf.concat([answers, eos_column(answers)], axis=1)
-        num_tokens = lengths_of(answers)
-        too_long = f"a continuation has more than the {self.max_length} tokens the model can read"
-        fits = tf.debugging.assert_less_equal(num_tokens, self.max_length, too_long)
-        with tf.control_dependencies([fits]):
-            rows = tf.concat([self.prompts.read(prompts), answers], axis=1)
-        rows = rows[:, -self.max_length - 1 :]
-        ends = lengths_of(rows) - 1
-        length = rounded(tf.reduce_max(ends))
-        rows = rows.to_tensor(shape=tf.stack([-1, length + 1]))
-        hidden, _ = self.model.hidden({"inputs": rows[:, :-1], **self.prompts.source(prompts)})
-
-        def log_probabilities(hidden, tokens):
-            logits = self.model.logits(hidden)
-            return (), -tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
-
-        _, gained = over_chunks(log_probabilities, self.model, hidden, rows[:, 1:])
-        gained = tf.reshape(gained, tf.shape(rows[:, 1:]))
-        scored = tf.sequence_mask(ends, length) & ~tf.sequence_mask(ends - num_tokens, length)
-        gained = tf.ragged.boolean_mask(gained, scored)
-        return {
-            "log_probabilities": tf.reduce_sum(gained, axis=1),
-            "token_log_probabilities": gained.to_tensor(),
-            "num_tokens": num_tokens,
-        }
+        return scoring.score(self.model, self.prompts, prompts, continuations)
 
     def start(self, prompts, **options):
         """The state before the first token, to hand to `next`.
@@ -286,7 +251,7 @@ class TextModel(tf.Module):
         Returns:
           `state_*` tensors [N * R, ...], each row apart from the others, its settings with it.
         """
-        return self.flat(self.begin(prompts, **options))
+        return self.states.flat(self.begin(prompts, **options))
 
     def next(self, state, steps=1):
         """Draws `steps` more tokens for each row, the very ones that `generate` would draw.
@@ -304,7 +269,7 @@ class TextModel(tf.Module):
           ended, finished: bool [N], whether nothing more is drawn, and whether by <eos>.
           state_*: the new state.
         """
-        state = self.nested(state)
+        state = self.states.nested(state)
         carry = self.advance(state["carry"], steps)
         state = {**state, "carry": carry}
         return {
@@ -317,7 +282,7 @@ class TextModel(tf.Module):
             "log_probabilities": tf.reduce_sum(carry["gained"], axis=1),
             "ended": carry["ended"],
             "finished": carry["finished"],
-            **self.flat(state),
+            **self.states.flat(state),
         }
 
     def join(self, state, other, rows):
@@ -330,28 +295,14 @@ class TextModel(tf.Module):
         Returns:
           the new state. Where `other` has longer caches, all rows get them.
         """
-
-        old = tf.shape(state["state_0"])[0]
-        taken = tf.tensor_scatter_nd_update(
-            tf.range(old), rows[:, None], old + tf.range(tf.size(rows))
-        )
-
-        def joined(state, other):
-            shape = tf.maximum(tf.shape(state)[1:], tf.shape(other)[1:])
-            state, other = (
-                tf.pad(x, [[0, 0], *((0, more) for more in tf.unstack(shape - tf.shape(x)[1:]))])
-                for x in (state, other)
-            )
-            return tf.gather(tf.concat([state, other], axis=0), taken)
-
-        return {name: joined(state[name], other[name]) for name in state}
+        return states.join(state, other, rows)
 
     def end(self, state, rows):
         """The state in which the given rows, int32 [n], have ended."""
-        state = self.nested(state)
+        state = self.states.nested(state)
         ended = state["carry"]["ended"]
         ended = tf.tensor_scatter_nd_update(ended, rows[:, None], tf.ones_like(rows, tf.bool))
-        return self.flat({**state, "carry": {**state["carry"], "ended": ended}})
+        return self.states.flat({**state, "carry": {**state["carry"], "ended": ended}})
 
     def tokenize(self, texts):
         """string [N] -> tokens int32 [N, T], 0 behind the end, and num_tokens int32 [N]."""
