@@ -72,7 +72,7 @@ class Prompts(tf.Module):
         Args:
           prompts: string [N].
           forced: string [N or 1], what the answers begin with.
-          max_new_tokens: int32.
+          max_new_tokens: int32, a scalar or [N].
           truncate: bool; False for an error instead of a shortened prompt.
 
         Returns:
@@ -82,12 +82,12 @@ class Prompts(tf.Module):
           context: int32 [N, Q], 0 where none, the tokens that the answer's text goes on from.
           forced: int32 [N, F], 0 where none, the tokens of `forced`.
         """
-        max_new_tokens = tf.maximum(max_new_tokens, 0)
+        max_new_tokens = tf.broadcast_to(tf.maximum(max_new_tokens, 0), tf.shape(prompts))
         begun = self.tokenizer.tokenize(tf.broadcast_to(forced, tf.shape(prompts)))
         read = tf.concat([self.read(prompts), begun], axis=1)
         reserved = tf.minimum(max_new_tokens, (self.max_length + 1) // 2)
         # The last token drawn is never read: a row has room for one more than max_length.
-        tokens = read[:, reserved - self.max_length - 1 :]
+        tokens = last(read, self.max_length + 1 - reserved)
         lengths = tf.cast(tokens.row_lengths(), tf.int32)
         whole = tf.cast(read.row_lengths(), tf.int32)
         if self.reads_source:
@@ -144,6 +144,12 @@ def lengths_of(ragged):
 
 def eos_column(tokens):
     return tf.fill([tokens.nrows(), 1], tf.constant(EOS, tf.int32))
+
+
+def last(ragged, most):
+    """The last values of each row, `most` [N] of them. Ragged [N, None]."""
+    places = tf.ragged.range(lengths_of(ragged))
+    return tf.ragged.boolean_mask(ragged, places >= (lengths_of(ragged) - most)[:, None])
 
 
 def left_padded(tokens, length):

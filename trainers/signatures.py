@@ -10,22 +10,25 @@ strings = tf.TensorSpec([None], tf.string)
 integers = tf.TensorSpec([None], tf.int32)
 integer = tf.TensorSpec([], tf.int32)
 number = tf.TensorSpec([], tf.float32)
+# One for all prompts, or one for each.
+integer_each = tf.TensorSpec(None, tf.int32)
+number_each = tf.TensorSpec(None, tf.float32)
 truth = tf.TensorSpec([], tf.bool)
 NEEDED = inspect.Parameter.empty
 # What `generate` and `start` take beside prompts: name -> (default, type).
 OPTIONS = {
-    "max_new_tokens": (256, integer),
-    "temperature": (0.0, number),
-    "top_k": (0, integer),
-    "top_p": (1.0, number),
+    "max_new_tokens": (256, integer_each),
+    "temperature": (0.0, number_each),
+    "top_k": (0, integer_each),
+    "top_p": (1.0, number_each),
     "num_return_sequences": (1, integer),
-    "seed": (0, integer),
-    "min_p": (0.0, number),
-    "repetition_penalty": (1.0, number),
-    "presence_penalty": (0.0, number),
-    "frequency_penalty": (0.0, number),
-    "min_new_tokens": (0, integer),
-    "top_logprobs": (0, integer),
+    "seed": (0, integer_each),
+    "min_p": (0.0, number_each),
+    "repetition_penalty": (1.0, number_each),
+    "presence_penalty": (0.0, number_each),
+    "frequency_penalty": (0.0, number_each),
+    "min_new_tokens": (0, integer_each),
+    "top_logprobs": (0, integer_each),
     "forced": (("",), strings),
     "truncate": (True, truth),
 }
@@ -78,7 +81,7 @@ def checked(options):
     }
     checks = [
         tf.debugging.Assert(  # of NaN neither is true
-            (options[name] >= least) & (options[name] <= most),
+            tf.reduce_all((options[name] >= least) & (options[name] <= most)),
             [f"{name} is not between {least:g} and {most:g}:", options[name]],
         )
         for name, (least, most) in bounds.items()

@@ -116,6 +116,8 @@ class TextModel(tf.Module):
         A prompt that leaves too little room keeps its last tokens: at least half of
         `max_length` stays the prompt's, and the rest is generated.
 
+        Numbers but `num_return_sequences` are one for all prompts, or [N], one for each.
+
         Args:
           prompts: string [N].
           max_new_tokens: int32, the most tokens to draw for each.
@@ -123,7 +125,8 @@ class TextModel(tf.Module):
             frequency_penalty, min_new_tokens: see `samplers.settings`; temperature 0 is greedy.
           num_return_sequences: int32 R.
           stop: string [K]; a text ends before the first of them.
-          seed: int32; the same seed gives the same texts.
+          seed: int32; the same seed gives the same texts. One for each prompt gives each what
+            it gives alone.
           top_logprobs: int32; above 0 for the alternatives in each place.
           forced: string [N or 1], what the texts begin with.
           truncate: bool; False for an error where a prompt is too long.
@@ -325,7 +328,7 @@ class TextModel(tf.Module):
         )
         times, rows = options["num_return_sequences"], tf.shape(prompts)[0]
         settings = samplers.settings(rows, **checked(options))
-        settings["num_top"] = tf.fill([rows], options["top_logprobs"])
+        settings["num_top"] = tf.broadcast_to(options["top_logprobs"], [rows])
         carry = self.read_prompts(
             begun["tokens"],
             begun["limits"],
@@ -334,8 +337,10 @@ class TextModel(tf.Module):
             begun["features"],
         )
         carry = loop.repeat(carry, times)
-        # So that no two texts of a call are drawn by the same noise.
-        carry["settings"]["seed"] += ROW_SEED * tf.range(rows * times)
+        # So that no two texts of a seed are drawn by the same noise.
+        number = tf.range(rows * times)
+        number = tf.where(tf.rank(options["seed"]) == 0, number, number % times)
+        carry["settings"]["seed"] += ROW_SEED * number
         return {
             "context": tf.repeat(begun["context"], times, axis=0),
             "forced": tf.repeat(begun["forced"], times, axis=0),

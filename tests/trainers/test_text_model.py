@@ -40,6 +40,26 @@ def test_prompts_of_unequal_length_get_what_each_gets_alone(each):
         )
 
 
+def test_each_prompt_may_have_settings_of_its_own(each):
+    settings = {
+        "max_new_tokens": [12, 3, 0, 50],
+        "temperature": [1.0, 0.0, 1.0, 0.7],
+        "top_k": [9, 0, 5, 0],
+        "top_p": [0.95, 1.0, 1.0, 0.8],
+        "min_new_tokens": [4, 0, 0, 30],
+        "repetition_penalty": [1.0, 1.3, 1.0, 1.1],
+        "top_logprobs": [0, 2, 0, 0],
+        "seed": [7, 7, 8, 9],
+    }
+    together = each.generate(PROMPTS, num_return_sequences=2, **settings)
+    for row, prompt in enumerate(PROMPTS):
+        own = {name: values[row] for name, values in settings.items()}
+        alone = each.generate([prompt], num_return_sequences=2, **own)
+        np.testing.assert_array_equal(together["text"][row], alone["text"][0])
+        np.testing.assert_array_equal(together["num_tokens"][row], alone["num_tokens"][0])
+    assert (together["num_tokens"].numpy() <= np.array(settings["max_new_tokens"])[:, None]).all()
+
+
 def test_streaming_gives_the_texts_of_generate(each):
     expected = each.generate(PROMPTS, max_new_tokens=10, seed=4, **SAMPLING)
     state, texts, ended = each.start(PROMPTS, max_new_tokens=10, seed=4, **SAMPLING), [], False
