@@ -39,15 +39,21 @@ def join(state, other, rows):
     Returns:
       a dict of [B, ...].
     """
-    old = tf.shape(state["state_0"])[0]
-    taken = tf.tensor_scatter_nd_update(tf.range(old), rows[:, None], old + tf.range(tf.size(rows)))
 
     def joined(state, other):
         shape = tf.maximum(tf.shape(state)[1:], tf.shape(other)[1:])
-        state, other = (
-            tf.pad(x, [[0, 0], *((0, more) for more in tf.unstack(shape - tf.shape(x)[1:]))])
-            for x in (state, other)
+        state, other = filled_up(state, shape), filled_up(other, shape)
+        return tf.cond(
+            tf.size(other) > 0,  # TensorFlow writes nothing of nothing only with an error
+            lambda: tf.tensor_scatter_nd_update(state, rows[:, None], other),
+            lambda: state,
         )
-        return tf.gather(tf.concat([state, other], axis=0), taken)
 
     return {name: joined(state[name], other[name]) for name in state}
+
+
+def filled_up(x, shape):
+    """[n, ...] -> [n, *shape], 0 where there was nothing. Not copied where it has that shape."""
+    more = tf.unstack(shape - tf.shape(x)[1:])
+    padding = [[0, 0], *([0, its] for its in more)]
+    return tf.cond(tf.reduce_any(tf.shape(x)[1:] < shape), lambda: tf.pad(x, padding), lambda: x)

@@ -101,7 +101,7 @@ class Api:
         if not isinstance(body.get("model"), str):
             raise ApiError(400, "model must be the name of one of /v1/models", "model")
         self.check_model(body["model"])
-        asked = requests.read(kind, body, self.engine.batch.size, self.engine.max_queue)
+        asked = requests.read(kind, body, self.engine.max_batch_size, self.engine.max_queue)
         jobs, answer = await run_in_threadpool(self.prepare, asked)
         self.engine.metrics.prompt_tokens.inc(answer.prompt_tokens)
         pieces = self.pieces(jobs)

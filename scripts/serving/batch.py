@@ -1,12 +1,9 @@
-"""A fixed number of rows of an export that decode together; prompts join and leave between steps.
-
-The number stays, because each new shape of the state may cost a compilation of seconds.
-"""
+"""Rows of an export that decode together; prompts join and leave between steps."""
 
 import numpy as np
 import tensorflow as tf
 
-DTYPES = {  # of start's arguments
+DTYPES = {  # of start's arguments that each prompt has its own of
     "max_new_tokens": tf.int32,
     "temperature": tf.float32,
     "top_k": tf.int32,
@@ -16,90 +13,160 @@ DTYPES = {  # of start's arguments
     "presence_penalty": tf.float32,
     "frequency_penalty": tf.float32,
     "top_logprobs": tf.int32,
-    "num_return_sequences": tf.int32,
     "seed": tf.int32,
 }
 
 
 class Batch:
-    """The running state of an export.
+    """A state of an export, each of its rows under a key of the caller's.
+
+    Idle rows fill it up to a power of two, for each new number of rows may cost a compilation
+    of seconds.
 
     Args:
       export: the loaded SavedModel.
-      size: rows.
+      most: rows that there are never more of.
+      state: `state_*` tensors of the export.
+      keys: a hashable object for each row of the state, or None for an idle one.
     """
 
-    def __init__(self, export, size):
+    def __init__(self, export, most, state=None, keys=()):
         self.export = export
-        self.size = size
-        idle = self.begin("", max_new_tokens=1, num_return_sequences=size)
-        self.idle = export.end(state=idle, rows=tf.range(size))
-        self.state = self.idle
+        self.most = most
+        self.state = state
+        self.places = list(keys)
 
-    def begin(self, prompt, **settings):
-        arguments = {name: tf.constant(value, DTYPES[name]) for name, value in settings.items()}
-        return state_of(self.export.start(prompts=tf.constant([prompt]), **arguments))
+    @classmethod
+    def start(cls, export, most, prompts, settings, keys):
+        """A batch of new texts.
 
-    def join(self, prompt, places, **settings):
-        """Puts len(places) texts of a prompt at places that are free."""
-        other = self.begin(prompt, num_return_sequences=len(places), **settings)
-        self.state = self.export.join(
-            state=self.state, other=other, rows=tf.constant(places, tf.int32)
+        Args:
+          prompts: list of N texts.
+          settings: a dict for each, all with the same names of DTYPES.
+          keys: as many for each prompt as texts are to be drawn for it.
+        """
+        arguments = {
+            name: tf.constant([its[name] for its in settings], DTYPES[name]) for name in settings[0]
+        }
+        outputs = export.start(
+            prompts=tf.constant(prompts),
+            num_return_sequences=tf.constant(len(keys) // len(prompts)),
+            **arguments,
         )
+        return cls(export, most, state_of(outputs), keys)
 
-    def leave(self, places):
-        """Frees places."""
-        if places:
-            self.state = self.export.end(state=self.state, rows=tf.constant(places, tf.int32))
-
-    def clear(self):
-        """Frees all places, and forgets how long the longest row had become."""
-        self.state = self.idle
+    @property
+    def keys(self):
+        return [key for key in self.places if key is not None]
 
     def step(self):
-        """Draws a token in every row that has not ended; returns what `next` does."""
+        """Draws a token for every key that has not ended. Returns {key: `DrawnRow`}."""
+        size = self.size_for(len(self.keys))
+        if size < len(self.places):
+            self.resize(size)
         drawn = self.export.next(state=self.state, steps=tf.constant(1))
         self.state = state_of(drawn)
-        return Drawn(drawn)
+        texts, *others = (np.asarray(drawn[name]) for name in ("text", "num_tokens", *ENDS))
+        others = [each.tolist() for each in others]
+        return {
+            key: DrawnRow(drawn, place, texts[place].decode("utf-8", "replace"), *its)
+            for place, (key, *its) in enumerate(zip(self.places, *others, strict=True))
+            if key is not None
+        }
 
-    def fails_alone(self, places):
-        """Whether a step raises with no other rows than these. Changes nothing."""
-        others = sorted(set(range(self.size)) - set(places))
-        try:
-            alone = self.export.end(state=self.state, rows=tf.constant(others, tf.int32))
-            self.export.next(state=alone, steps=tf.constant(1))
-        except Exception:
-            return True
-        return False
+    def add(self, other):
+        """Takes over the rows of another batch of this export."""
+        other = other.only(other.keys)
+        if not other.keys:
+            return
+        if not self.keys:
+            self.state, self.places = other.state, other.places
+            return
+        if len(self.keys) + len(other.keys) > len(self.places):
+            self.resize(self.size_for(len(self.keys) + len(other.keys)))
+        idle = [place for place, key in enumerate(self.places) if key is None]
+        idle = idle[: len(other.keys)]
+        self.state = self.export.join(
+            state=self.state, other=other.state, rows=tf.constant(idle, tf.int32)
+        )
+        for place, key in zip(idle, other.keys, strict=True):
+            self.places[place] = key
+
+    def remove(self, keys):
+        """Makes rows idle; the last ones take with them how long the longest had become."""
+        places = [self.places.index(key) for key in keys]
+        for place in places:
+            self.places[place] = None
+        if not self.keys:
+            self.state, self.places = None, []
+        elif places:
+            self.end(places)
+
+    def only(self, keys):
+        """A batch of these rows alone."""
+        if keys == self.places:
+            return self
+        places = [self.places.index(key) for key in keys]
+        return Batch(self.export, self.most, self.picked(places), keys)
+
+    def resize(self, size):
+        """Keeps the rows in use, and idle ones to make them `size`."""
+        keys = self.keys
+        used = [self.places.index(key) for key in keys]
+        idle = range(len(used), size)
+        self.state = self.picked(used + used[:1] * len(idle))
+        self.places = keys + [None] * len(idle)
+        if idle:
+            self.end(idle)
+
+    def size_for(self, count):
+        return min(1 << (count - 1).bit_length(), self.most)
+
+    def picked(self, places):
+        return {name: tf.gather(part, places) for name, part in self.state.items()}
+
+    def end(self, places):
+        self.state = self.export.end(state=self.state, rows=tf.constant(list(places), tf.int32))
 
 
-class Drawn:
-    """What `next` gave, read row by row; log-probabilities only where they are asked for."""
+ENDS = ("ended", "finished")
 
-    def __init__(self, drawn):
+
+class DrawnRow:
+    """What `next` gave for a row; log-probabilities are read only where they are asked for.
+
+    Attributes:
+      text: all of it so far.
+      num_tokens: of it.
+      ended, finished: whether nothing more comes, and whether the model has ended it.
+    """
+
+    def __init__(self, drawn, place, text, num_tokens, ended, finished):
         self.drawn = drawn
-        self.texts = np.asarray(drawn["text"])
-        self.counts = np.asarray(drawn["num_tokens"])
-        self.ended = np.asarray(drawn["ended"])
-        self.finished = np.asarray(drawn["finished"])
+        self.place = place
+        self.text = text
+        self.num_tokens = num_tokens
+        self.ended = ended
+        self.finished = finished
 
-    def text(self, row):
-        return self.texts[row].decode("utf-8", "replace")
-
-    def tokens(self, row, first, alternatives):
+    def tokens(self, first, alternatives):
         """[(token, log-probability, [(token, log-probability), ...])] from the one `first` on."""
-        places = range(first, self.counts[row])
-        part = slice(first, self.counts[row])
-        tokens = np.asarray(self.drawn["tokens"][row, part]).tolist()
-        values = np.asarray(self.drawn["token_log_probabilities"][row, part]).tolist()
+        part = slice(first, self.num_tokens)
+
+        def read(name, *more):
+            return np.asarray(self.drawn[name][(self.place, part, *more)]).tolist()
+
+        tokens, values = read("tokens"), read("token_log_probabilities")
         if not alternatives:
             return [(*pair, []) for pair in zip(tokens, values, strict=True)]
-        top = np.asarray(self.drawn["top_tokens"][row, part, :alternatives]).tolist()
-        top_values = np.asarray(self.drawn["top_log_probabilities"][row, part, :alternatives])
+        likely = slice(alternatives)
         tops = [
-            list(zip(*pair, strict=True)) for pair in zip(top, top_values.tolist(), strict=True)
+            list(zip(*pair, strict=True))
+            for pair in zip(
+                read("top_tokens", likely), read("top_log_probabilities", likely), strict=True
+            )
         ]
-        return [(tokens[i], values[i], tops[i]) for i in range(len(places))]
+        return list(zip(tokens, values, tops, strict=True))
 
 
 def state_of(outputs):

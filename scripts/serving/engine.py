@@ -1,6 +1,7 @@
 """Continuous batching: one thread owns the running batch; prompts join and leave between steps."""
 
 import collections
+import itertools
 import threading
 import time
 
@@ -8,10 +9,12 @@ from absl import logging
 
 from serving import errors
 from serving.batch import Batch
-from serving.jobs import Piece, Token
+from serving.jobs import Job, Piece, Token
 from serving.metrics import Metrics
 from serving.token_texts import EOS, TokenTexts
 from trainers.text_stream import UNFINISHED, TextStream
+
+READ_TOGETHER = 4  # prompts; more at once are read no faster each, and their texts begin later
 
 
 class Row:
@@ -24,6 +27,7 @@ class Row:
         self.num_tokens = 0
         self.held = []  # tokens whose text is not sent yet
         self.whole = 0  # characters that will not change
+        self.complete = False
         self.last_time = job.arrived
 
 
@@ -40,14 +44,15 @@ class Engine:
     """
 
     def __init__(self, export, max_batch_size=16, max_queue=256, timeout_s=600.0, metrics=None):
-        self.batch = Batch(export, max_batch_size)
+        self.export = export
+        self.max_batch_size = max_batch_size
+        self.running = Batch(export, max_batch_size)  # its keys are `Row`s; the thread's own
         self.token_texts = TokenTexts(export)
         self.max_queue = max_queue
         self.timeout_s = timeout_s
         self.metrics = metrics or Metrics()
         self.metrics.waiting.set_function(lambda: len(self.waiting))
-        self.metrics.running.set_function(lambda: len(self.rows))
-        self.rows = {}  # {place in the batch: Row}, the thread's own
+        self.metrics.running.set_function(lambda: len(self.running.keys))
         self.changed = threading.Condition()  # guards what follows
         self.waiting = collections.deque()
         self.unfinished = set()
@@ -56,11 +61,16 @@ class Engine:
         self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
 
     def warm_up(self):
-        """Draws two tokens, so that what is compiled at first use is."""
-        self.batch.join("a", [0], max_new_tokens=2)
-        self.batch.step()
-        self.batch.step()
-        self.batch.clear()
+        """Draws two tokens with every number of rows, so that what is compiled at first use is."""
+        size = 1
+        while True:
+            job = Job("a", {"max_new_tokens": 2}, n=min(size, self.max_batch_size))
+            batch = self.begin([job])
+            batch.step()
+            batch.step()
+            if size >= self.max_batch_size:
+                return
+            size *= 2
 
     def start(self):
         self.thread.start()
@@ -110,7 +120,7 @@ class Engine:
 
     def wait_for_work(self):
         with self.changed:
-            self.changed.wait_for(lambda: self.closed or self.unfinished or self.rows)
+            self.changed.wait_for(lambda: self.closed or self.unfinished or self.running.keys)
             return not self.closed
 
     def turn(self):
@@ -118,14 +128,15 @@ class Engine:
         try:
             self.drop()
             self.admit()
-            if self.rows:
-                self.step()
+            if self.running.keys:
+                self.step(self.running)
         except Exception:
             logging.exception("the running batch failed and starts anew")
-            for job in {row.job for row in self.rows.values()}:
+            self.running = Batch(self.export, self.max_batch_size)
+            with self.changed:
+                jobs = self.unfinished.difference(self.waiting)
+            for job in jobs:
                 self.finish(job, errors.failed())
-            self.rows.clear()
-            self.batch.clear()
 
     def drop(self):
         """Whatever nobody waits for, or too long, leaves."""
@@ -139,64 +150,79 @@ class Engine:
                 self.finish(job, errors.timed_out(self.timeout_s))
         with self.changed:
             live = self.unfinished.copy()
-        self.free(place for place, row in self.rows.items() if row.job not in live)
+        self.running.remove([row for row in self.running.keys if row.job not in live])
 
     def admit(self):
-        """As many of the waiting prompts as have room join, first come, first served."""
-        while True:
-            places = [place for place in range(self.batch.size) if place not in self.rows]
-            with self.changed:
-                if not self.waiting or self.waiting[0].n > len(places):
-                    return
-                job = self.waiting.popleft()
-            places = places[: job.n]
-            try:
-                self.batch.join(job.prompt, places, **job.settings)
-            except Exception:
-                logging.exception("a prompt could not be started")
-                self.finish(job, errors.failed())
-                continue
-            for i, place in enumerate(places):
-                self.rows[place] = Row(job, job.first_index + i)
+        """As many of the waiting prompts as have room join, first come, first served.
 
-    def step(self):
+        Their first token is drawn before they join: it need not wait for a whole step.
+        """
+        while jobs := self.next_jobs():
+            for batch in self.begun(jobs):
+                self.step(batch)
+                self.running.add(batch)
+
+    def next_jobs(self):
+        """Takes those off the queue that come next, and can be started together."""
+        room = self.max_batch_size - len(self.running.keys)
+        with self.changed:
+            n = self.waiting[0].n if self.waiting else 1
+            alike = itertools.takewhile(lambda job: job.n == n, self.waiting)
+            count = len(list(itertools.islice(alike, min(READ_TOGETHER, room // n))))
+            # A power of two, so that no other number has to be compiled.
+            return [self.waiting.popleft() for _ in range(1 << count.bit_length() >> 1)]
+
+    def begun(self, jobs):
+        """Batches of new rows; jobs that cannot be started are finished with an error."""
         try:
-            drawn = self.batch.step()
+            return [self.begin(jobs)]
+        except Exception:
+            if len(jobs) > 1:
+                return [batch for job in jobs for batch in self.begun([job])]
+            logging.exception("a prompt could not be started")
+            self.finish(jobs[0], errors.failed())
+            return []
+
+    def begin(self, jobs):
+        prompts, settings = [job.prompt for job in jobs], [job.settings for job in jobs]
+        rows = [Row(job, job.first_index + i) for job in jobs for i in range(job.n)]
+        return Batch.start(self.export, self.max_batch_size, prompts, settings, rows)
+
+    def step(self, batch):
+        try:
+            drawn = batch.step()
         except Exception:
             logging.exception("a step failed")
-            self.fail_the_guilty()
+            self.fail_the_guilty(batch)
             return
-        for place, row in self.rows.items():
-            self.advance(row, place, drawn)
-        done = [place for place, row in self.rows.items() if row.job is None]
-        ended = {place for place in done if drawn.ended[place]}
-        for place in ended:
-            del self.rows[place]
-        self.free(place for place in done if place not in ended)
+        for row, its in drawn.items():
+            self.advance(row, its)
+        done = [row for row in drawn if row.complete]
+        batch.remove(done)
+        for job in {row.job for row in done}:
+            if all(row.job is not job for row in batch.keys):
+                self.finish(job)
 
-    def advance(self, row, place, drawn):
-        """Delivers what a step has added to a row; sets its job to None when it is complete."""
-        job, text, ended = row.job, drawn.text(place), bool(drawn.ended[place])
-        piece, stopped = row.stream.feed(text, ended)
+    def advance(self, row, drawn):
+        """Delivers what a step has added to a row."""
+        job = row.job
+        piece, stopped = row.stream.feed(drawn.text, drawn.ended)
         if job.alternatives is not None:
-            tokens = drawn.tokens(place, row.num_tokens, job.alternatives)
+            tokens = drawn.tokens(row.num_tokens, job.alternatives)
             row.held += self.with_texts(tokens, row.whole)
-            row.whole = len(text.rstrip(UNFINISHED))
-        self.observe(row, int(drawn.counts[place]) - row.num_tokens)
-        row.num_tokens = int(drawn.counts[place])
+            row.whole = len(drawn.text.rstrip(UNFINISHED))
+        self.observe(row, drawn.num_tokens - row.num_tokens)
+        row.num_tokens = drawn.num_tokens
 
         reason = None
-        if stopped or ended:
-            reason = "stop" if stopped or drawn.finished[place] else "length"
-        all_sent = ended and not stopped
+        if stopped or drawn.ended:
+            reason = "stop" if stopped or drawn.finished else "length"
+        row.complete = bool(reason)
+        all_sent = drawn.ended and not stopped
         tokens = [token for token in row.held if all_sent or token.offset < row.stream.sent]
         row.held = row.held[len(tokens) :]
         if piece or tokens or reason:
             job.deliver(Piece(row.index, piece, tokens, reason, row.num_tokens))
-        if reason:
-            row.job = None
-            if all(other.job is not job for other in self.rows.values()):
-                self.finish(job)
 
     def with_texts(self, tokens, offset):
         """[Token]; the ending <eos> is none."""
@@ -217,15 +243,23 @@ class Engine:
         self.metrics.generated_tokens.inc(count)
         row.last_time = now
 
-    def fail_the_guilty(self):
+    def fail_the_guilty(self, batch):
         """After a step that raised: ends those that raise alone too; all, if none does."""
-        places = collections.defaultdict(list)
-        for place, row in self.rows.items():
-            places[row.job].append(place)
-        guilty = [job for job, its in places.items() if self.batch.fails_alone(its)]
-        for job in guilty or places:
+        rows = collections.defaultdict(list)
+        for row in batch.keys:
+            rows[row.job].append(row)
+        guilty = [job for job, its in rows.items() if self.fails_alone(batch, its)]
+        for job in guilty or rows:
             self.finish(job, errors.failed())
-            self.free(places[job])
+            batch.remove(rows[job])
+
+    def fails_alone(self, batch, rows):
+        """Whether a step raises with no other rows than these. Changes nothing."""
+        try:
+            batch.only(rows).step()
+        except Exception:
+            return True
+        return False
 
     def finish(self, job, error=None):
         with self.changed:
@@ -237,12 +271,3 @@ class Engine:
             self.changed.notify_all()
         if error:
             job.deliver(error)
-
-    def free(self, places):
-        places = list(places)
-        for place in places:
-            del self.rows[place]
-        if self.rows:
-            self.batch.leave(places)
-        else:
-            self.batch.clear()

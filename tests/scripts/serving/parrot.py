@@ -22,7 +22,6 @@ DEFAULTS = {
     "repetition_penalty": 1.0,
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
-    "num_return_sequences": 1,
     "seed": 0,
 }
 PROMPT, TOKENS, NUMBERS = "state_0", "state_1", "state_2"
@@ -50,22 +49,23 @@ class Parrot:
 
     def start(self, *, prompts, **given):
         self.threads.add(threading.get_ident())
-        values = {name: value.numpy().item() for name, value in given.items()}
-        settings = {**DEFAULTS, **values}
+        values = {name: value.numpy().tolist() for name, value in given.items()}
         texts = [text.decode() for text in prompts.numpy()]
         self.starts.append({"prompts": texts, **values})
         if any("raise in start" in text for text in texts):
             raise ValueError("start was asked to raise")
-        copies = settings["num_return_sequences"]
-        rows, numbers = [], []
-        for text in texts:
+        copies = values.pop("num_return_sequences", 1)
+        rows, numbers, limits = [], [], []
+        for i, text in enumerate(texts):
+            settings = {**DEFAULTS, **{name: value[i] for name, value in values.items()}}
             tokens = encode(text)[-MAX_LENGTH:]
+            limits.append(min(settings["max_new_tokens"], MAX_LENGTH))
             limit = min(settings["max_new_tokens"], MAX_LENGTH - len(tokens))
             for copy in range(copies):
                 rows.append(tokens)
                 sampling = [settings["temperature"], settings["seed"], copy]
                 numbers.append([0, limit, limit <= 0, False, *sampling])
-        tokens = np.zeros([len(rows), min(settings["max_new_tokens"], MAX_LENGTH)], "int32")
+        tokens = np.zeros([len(rows), max(limits)], "int32")
         state = {PROMPT: padded(rows), TOKENS: tokens, NUMBERS: np.array(numbers, "float64")}
         return {name: tf.constant(part) for name, part in state.items()}
 

@@ -40,9 +40,9 @@ def test_a_chat_completion_has_openais_shape(client):
 def test_defaults_are_openais(client):
     complete(client, temperature=None)
     start = client.parrot.starts[-1]
-    assert (start["max_new_tokens"], start["temperature"], start["top_p"]) == (16, 1.0, 1.0)
+    assert (start["max_new_tokens"], start["temperature"], start["top_p"]) == ([16], [1.0], [1.0])
     chat(client, "hi")
-    assert client.parrot.starts[-1]["max_new_tokens"] == 64 - len("User: hi\nAssistant:")
+    assert client.parrot.starts[-1]["max_new_tokens"] == [64 - len("User: hi\nAssistant:")]
 
 
 def test_settings_reach_the_export(client):
@@ -58,7 +58,9 @@ def test_settings_reach_the_export(client):
     }
     complete(client, **settings)
     start = client.parrot.starts[-1]
-    assert {name: start[name] for name in settings} == {**settings, "seed": 5}
+    assert {name: start[name] for name in settings} == {
+        name: [value] for name, value in {**settings, "seed": 5}.items()
+    }
 
 
 def test_top_p_of_0_is_greedy(client):

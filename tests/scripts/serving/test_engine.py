@@ -58,15 +58,15 @@ def finish(engine):
 
 def test_prompts_join_and_leave_between_steps(engine):
     first = submit(engine, "abcdef", 6)
-    engine.turn()
-    engine.turn()
+    engine.turn()  # its first token, and one with all
     assert first.text() == "ab"
-    second = submit(engine, "xy", 2)
+    second = submit(engine, "xyz", 3)
     engine.turn()
+    assert (first.text(), second.text()) == ("abc", "xy")
     engine.turn()
-    assert (first.text(), second.text()) == ("abcd", "xy")
+    assert (first.text(), second.text()) == ("abcd", "xyz")
     assert second.reason == "length"
-    assert len(engine.rows) == 1
+    assert len(engine.running.keys) == 1
     finish(engine)
     assert first.text() == "abcdef"
 
@@ -91,18 +91,66 @@ def test_several_texts_of_one_prompt_are_rows_of_one_start(engine, parrot):
     assert len(set(texts)) == 3
     assert parrot.starts[-1] == {
         "prompts": ["abc"],
-        "max_new_tokens": 4,
+        "max_new_tokens": [4],
         "num_return_sequences": 3,
-        "temperature": 1.0,
-        "seed": 7,
+        "temperature": [1.0],
+        "seed": [7],
     }
 
 
-def test_the_batch_keeps_its_number_of_rows(engine, parrot):
-    for n in (1, 3, 2):
-        submit(engine, "abc", 4, n=n)
+def test_prompts_that_wait_are_read_together_each_with_its_own_settings(parrot):
+    engine = Engine(parrot, max_batch_size=8)
+    texts = "abcdefg"
+    waiting = [
+        submit(engine, text * 3, i + 1, settings={"temperature": i % 2, "seed": i})
+        for i, text in enumerate(texts)
+    ]
     finish(engine)
-    assert {shape[0] for shape in parrot.shapes} == {4}
+    assert [len(start["prompts"]) for start in parrot.starts] == [4, 2, 1]
+    for i, text in enumerate(texts):
+        alone = submit(engine, text * 3, i + 1, settings={"temperature": i % 2, "seed": i})
+        finish(engine)
+        assert waiting[i].text() == alone.text()
+        assert len(alone.text()) == i + 1
+
+
+def test_prompts_of_another_kind_are_read_on_their_own(engine, parrot):
+    for n in (1, 1, 2, 1):
+        submit(engine, "abc", 3, n=n)
+    engine.turn()
+    assert [len(start["prompts"]) for start in parrot.starts] == [2, 1]
+    assert len(engine.running.keys) == 4
+    finish(engine)
+
+
+def test_a_first_token_does_not_wait_for_a_step_of_all(engine, parrot):
+    submit(engine, "abcdef", 20, n=3)
+    engine.turn()
+    parrot.shapes.clear()
+    submit(engine, "xy", 20)
+    engine.turn()
+    assert [rows for rows, _ in parrot.shapes] == [1, 4]
+
+
+def test_rows_come_in_powers_of_two(parrot):
+    engine = Engine(parrot, max_batch_size=12)
+    many = [submit(engine, "abc", 2 * i + 2) for i in range(12)]
+    finish(engine)
+    sizes = [rows for rows, _ in parrot.shapes]
+    assert set(sizes) == {1, 2, 4, 8, 12}
+    # None is decoded that a smaller number would do for: 3 to 4 rows are 4, 2 are 2, 1 is 1.
+    assert sizes[-8:] == [4, 4, 4, 4, 2, 2, 1, 1]
+    assert [len(each.text()) for each in many] == [2 * i + 2 for i in range(12)]
+
+
+def test_a_job_whose_batch_cannot_join_is_not_forgotten(engine, parrot, monkeypatch):
+    running = submit(engine, "abc")
+    engine.turn()
+    late = submit(engine, "def")
+    monkeypatch.setattr(parrot, "join", lambda **_: 1 / 0)
+    engine.turn()
+    assert running.status == late.status == 500
+    assert not engine.unfinished
 
 
 def test_an_empty_batch_forgets_its_longest_row(engine, parrot):
@@ -125,15 +173,15 @@ def test_prompts_wait_in_the_order_they_came(engine):
 
 def test_a_prompt_that_nobody_waits_for_frees_its_rows(engine):
     gone = submit(engine, "abc", 60, n=4)
-    waiting = submit(engine, "x", 2)
+    waiting = submit(engine, "x", 3)
     cancelled_in_the_queue = submit(engine, "y", 2)
     engine.turn()
     engine.cancel([gone.job, cancelled_in_the_queue.job])
     engine.turn()
-    assert waiting.text() == "x"
+    assert waiting.text() == "xx"
     finish(engine)
     assert not cancelled_in_the_queue.events
-    assert not engine.rows
+    assert not engine.running.keys
 
 
 def test_a_full_queue_refuses_and_then_takes_again(engine):
@@ -162,7 +210,7 @@ def test_an_export_that_raises_in_a_step_fails_whose_row_it_is(engine):
     finish(engine)
     assert bad.status == 500
     assert (good.text(), also_good.text()) == ("good", "fine")
-    assert not engine.rows
+    assert not engine.running.keys
 
 
 def test_a_batch_that_fails_with_all_its_rows_starts_anew(engine, parrot, monkeypatch):
@@ -184,7 +232,7 @@ def test_prompts_end_at_their_deadline(parrot):
     time.sleep(0.06)
     engine.turn()
     assert running.status == queued.status == 408
-    assert not engine.rows
+    assert not engine.running.keys
 
 
 def test_a_stop_string_ends_a_row_and_counts_its_tokens(engine):

@@ -37,7 +37,7 @@ def test_a_full_queue_is_a_429(serving):
     client = serving(max_batch_size=1, max_queue=1)
     slow = {"prompt": "slow", "max_tokens": 10}
     threads = []
-    for full in (lambda: client.engine.rows, lambda: client.engine.waiting):
+    for full in (lambda: client.engine.running.keys, lambda: client.engine.waiting):
         threads.append(threading.Thread(target=complete, args=[client], kwargs=slow))
         threads[-1].start()
         wait_until(full)
@@ -58,7 +58,7 @@ def test_a_client_that_goes_away_frees_its_row(serving, stream):
     async def receive():
         if messages:
             return messages.pop(0)
-        while not client.engine.rows:
+        while not client.engine.running.keys:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         return {"type": "http.disconnect"}
@@ -78,7 +78,7 @@ def test_a_client_that_goes_away_frees_its_row(serving, stream):
     }
     began = time.monotonic()
     asyncio.run(client.app(scope, receive, send))
-    wait_until(lambda: not client.engine.rows)
+    wait_until(lambda: not client.engine.running.keys)
     assert time.monotonic() - began < 2
     assert not client.engine.unfinished
 

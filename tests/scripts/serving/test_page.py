@@ -25,7 +25,7 @@ def engine():
 @pytest.fixture(scope="module")
 def address(engine):
     engine.start()
-    app = build(Model.of(engine.batch.export), engine, Limits(api_keys=("secret",)))
+    app = build(Model.of(engine.export), engine, Limits(api_keys=("secret",)))
     listener = server.listen("127.0.0.1", 0)
     ready = threading.Event()
     running = server.configure(app, engine, grace_s=1, header_timeout_s=9, ready=ready.set)
@@ -81,7 +81,7 @@ def test_an_answer_is_seen_as_it_comes_and_can_be_stopped(page, engine):
     page.wait_for(f"{STATUS} === 'stopped'")
     assert len(page.run(OUTPUT)) < 40
     page.run("new Promise(done => setTimeout(done, 300))")
-    assert not engine.rows
+    assert not engine.running.keys
 
 
 def test_a_chat_remembers_its_turns(page, engine):
@@ -92,7 +92,7 @@ def test_a_chat_remembers_its_turns(page, engine):
         page.wait_for(f"{STATUS}.startsWith('7 tokens')")
         page.run("document.getElementById('status').textContent = ''")
     said = "User: a\nAssistant: User: a\nUser: b\nAssistant:"
-    assert engine.batch.export.starts[-1]["prompts"] == [said]
+    assert engine.export.starts[-1]["prompts"] == [said]
 
 
 def test_an_error_is_shown(page):
