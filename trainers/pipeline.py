@@ -80,12 +80,13 @@ class Pipeline:
             from trainers.exported import ExportedModel
 
             self.export = ExportedModel(folder)
-        self.task = task or natural_task(self.export)
+        self.task = task or natural_task(self.export.description)
         check_options(self.task, defaults)
-        if self.export.layout not in TASKS[self.task].layouts:
-            fitting = [name for name in TASKS if TASKS[name].layouts == (self.export.layout,)]
+        layout = self.export.description.layout
+        if layout not in TASKS[self.task].layouts:
+            fitting = [name for name in TASKS if TASKS[name].layouts == (layout,)]
             raise ValueError(
-                f"{model} was trained for {self.export.layout}: its task is "
+                f"{model} was trained for {layout}: its task is "
                 f"{' or '.join(map(repr, fitting))}, not {task!r}"
             )
         self.defaults = defaults
@@ -181,7 +182,7 @@ class Pipeline:
             raise ValueError(
                 "conversations are for text-generation alone, and do not stand beside other texts"
             )
-        prompts, begun, stop = prompts_of(inputs, self.export.chat_template)
+        prompts, begun, stop = prompts_of(inputs, self.export.description.chat_template)
         stop += generation_options.as_list(options.get("stop", ()))
         if any(begun):
             options = options | {"answer_prefix": begun}
@@ -229,7 +230,7 @@ class Pipeline:
         top_k = options.get("top_k", 1)
         if not all(size is None or size >= 1 for size in (top_k, batch_size)):
             raise ValueError("top_k and batch_size must be at least 1")
-        labels = candidate_labels or self.export.labels
+        labels = candidate_labels or self.export.description.labels
         if isinstance(labels, str):
             labels = [label.strip() for label in labels.split(",")]
         if not labels:
@@ -264,11 +265,11 @@ def find_export(model):
     )
 
 
-def natural_task(export):
+def natural_task(description):
     """What a model was trained to do."""
-    if export.labels:
+    if description.labels:
         return "text-classification"
-    return next(name for name in TASKS if export.layout in TASKS[name].layouts)
+    return next(name for name in TASKS if description.layout in TASKS[name].layouts)
 
 
 def check_options(task, options):

@@ -187,7 +187,7 @@ class Api:
             "object": "model",
             "created": self.model.created,
             "owned_by": "menagerie",
-            "max_model_len": self.model.max_length,
+            "max_model_len": self.model.description.max_length,
         }
 
 
