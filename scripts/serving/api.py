@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -51,9 +52,10 @@ def build(model, engine, limits):
         ],
         middleware=[Middleware(CountRequests, metrics=engine.metrics)],
         exception_handlers={
-            ApiError: lambda request, error: error_response(error),
+            ApiError: lambda request, error: error.response(),
+            ClientDisconnect: lambda request, error: Response(status_code=GONE),
             HTTPException: refuse_route,
-            Exception: lambda request, error: error_response(failed()),
+            Exception: lambda request, error: failed().response(),
         },
     )
     app.router.redirect_slashes = False
@@ -105,14 +107,11 @@ class Api:
         jobs, answer = await run_in_threadpool(self.prepare, asked)
         self.engine.metrics.prompt_tokens.inc(answer.prompt_tokens)
         pieces = self.pieces(jobs)
-        try:
-            if not asked.stream:
-                everything = await attached(request, collect(pieces))
-                return JSONResponse(answer.whole(everything))
-            # Until here what goes wrong has a status of its own.
-            first = await attached(request, anext(pieces))
-        except ClientGoneError:
-            return Response(status_code=GONE)
+        if not asked.stream:
+            everything = await attached(request, collect(pieces))
+            return JSONResponse(answer.whole(everything))
+        # Until here what goes wrong has a status of its own.
+        first = await attached(request, anext(pieces))
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         stream = events(answer, first, pieces)
         return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
@@ -216,22 +215,18 @@ def event(value):
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
-class ClientGoneError(Exception):
-    """The client has closed the connection."""
-
-
 async def attached(request, work):
     """Awaits work, for as long as the client waits for it.
 
     Raises:
-      ClientGoneError: it does not; the work is cancelled.
+      ClientDisconnect: it does not; the work is cancelled.
     """
     work = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            raise ClientGoneError
+            raise ClientDisconnect
         return work.result()
     finally:
         work.cancel()
@@ -250,11 +245,7 @@ def refuse_route(request, error):
         405: f"{path}: this address takes other methods",
     }
     message = messages.get(error.status_code, str(error.detail))
-    return error_response(ApiError(error.status_code, message, headers=error.headers))
-
-
-def error_response(error):
-    return JSONResponse(error.body(), error.status, headers=error.headers)
+    return ApiError(error.status_code, message, headers=error.headers).response()
 
 
 class CountRequests:

@@ -1,5 +1,7 @@
 """What is refused or goes wrong, as the error objects of OpenAI's interface."""
 
+from starlette.responses import JSONResponse
+
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -31,6 +33,9 @@ class ApiError(Exception):
                 "code": self.code,
             }
         }
+
+    def response(self):
+        return JSONResponse(self.body(), self.status, headers=self.headers)
 
 
 def invalid(message, param=None, code=None):

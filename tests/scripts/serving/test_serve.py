@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from urllib.parse import urlsplit
 
 import httpx2
 import openai
 import pytest
 
+from tests.scripts.serving.asking import wait_until
 from tests.scripts.serving.processes import environment, gauge, started
 from trainers.settings import ROOT
 
@@ -62,13 +62,6 @@ def chat(client, model):
         )
 
     return chat
-
-
-def wait_until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_models_are_found(client, model):
@@ -196,38 +189,16 @@ def test_500_requests_at_once_are_answered_or_refused(server, model):
     assert httpx2.get(f"{server.address}/health").status_code == 200
 
 
-REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\n"
-WITH_KEY = REQUEST + b"Authorization: Bearer secret\r\nContent-Type: application/json\r\n"
+def test_a_body_that_does_not_come_is_a_timeout(server):
+    def never():
+        yield b"{"
+        time.sleep(1.5)
+        yield b"}"
 
-
-@pytest.mark.parametrize(
-    "sent, status",
-    [
-        (b"", b""),
-        (REQUEST, b""),
-        (WITH_KEY + b"Content-Length: 99\r\n\r\n{", b"408"),
-        (WITH_KEY + b"Content-Length: 99999999\r\n\r\n{", b"413"),
-    ],
-)
-def test_a_client_that_is_slow_or_sends_too_much_is_let_go(server, sent, status):
-    with connected(server) as connection:
-        connection.sendall(sent)
-        answer = b""
-        while part := connection.recv(65536):
-            answer += part
-    assert answer[:12] == (b"HTTP/1.1 " + status if status else b"")
-
-
-def test_headers_without_end_end_the_connection(server):
-    with connected(server) as connection, pytest.raises(ConnectionError):
-        connection.sendall(REQUEST)
-        for _ in range(10_000):
-            connection.sendall(b"X: " + b"x" * 1000 + b"\r\n")
-
-
-def connected(server):
-    address = urlsplit(server.address)
-    return socket.create_connection((address.hostname, address.port), timeout=5)
+    headers = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
+    answer = httpx2.post(f"{server.address}/v1/completions", content=never(), headers=headers)
+    assert answer.status_code == 408
+    assert "--body_timeout_s" in answer.json()["error"]["message"]
 
 
 def test_sigterm_lets_answers_end_and_refuses_new_ones():
