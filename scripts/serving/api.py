@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from serving import door, requests
 from serving.answers import Answer
-from serving.errors import ApiError, failed
+from serving.errors import ApiError, failed, invalid
 from serving.jobs import Job, Piece
 from trainers import chat_template
 
@@ -26,6 +26,14 @@ GONE = 499  # what nginx calls a client that did not wait; nobody reads it but t
 
 @dataclasses.dataclass
 class Limits:
+    """What requests are let in.
+
+    Args:
+      api_keys: one of which a request must have; none for all requests.
+      max_body_bytes: of a request.
+      body_timeout_s: how long a body may take to arrive.
+    """
+
     api_keys: tuple = ()
     max_body_bytes: int = 2**20
     body_timeout_s: float = 30.0
@@ -101,7 +109,7 @@ class Api:
             request, self.limits.max_body_bytes, self.limits.body_timeout_s
         )
         if not isinstance(body.get("model"), str):
-            raise ApiError(400, "model must be the name of one of /v1/models", "model")
+            raise invalid("model must be the name of one of /v1/models", "model")
         self.check_model(body["model"])
         asked = requests.read(kind, body, self.engine.batch.size, self.engine.max_queue)
         jobs, answer = await run_in_threadpool(self.prepare, asked)
@@ -118,12 +126,13 @@ class Api:
 
     def prepare(self, asked):
         """A job for each prompt, and the answer they go into."""
-        stop = asked.stop
+        prompts, field, stop = asked.prompts, "prompt", asked.stop
         if asked.messages is not None:
-            asked.prompts = [self.model.chat_prompt(asked.messages)]
+            prompts, field = [self.model.chat_prompt(asked.messages)], "messages"
             stop += chat_template.stops(self.model.template)
         prepared = [
-            self.model.prepare(prompt, asked.max_tokens, asked.truncate) for prompt in asked.prompts
+            self.model.prepare(prompt, asked.max_tokens, asked.truncate, field)
+            for prompt in prompts
         ]
         jobs = [
             Job(

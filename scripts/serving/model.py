@@ -63,6 +63,11 @@ class Model:
         return model
 
     def chat_prompt(self, messages):
+        """The text of a conversation.
+
+        Raises:
+          ApiError: the template refuses it.
+        """
         try:
             return chat_template.render(messages, self.template)
         except ValueError as error:
@@ -94,19 +99,20 @@ class Model:
         half = (self.description.max_length + 1) // 2
         return max(0, self.room(half if max_tokens is None else min(max_tokens, half)))
 
-    def prepare(self, prompt, max_tokens, truncate=None):
+    def prepare(self, prompt, max_tokens, truncate=None, field="prompt"):
         """What to start for a prompt.
 
         Args:
           prompt: text, or a list of tokens.
           max_tokens: the most to draw; None for as many as there is room for.
           truncate: keep so many of the prompt's last tokens, or "left": as many as leave room.
+          field: of the request, where the prompt came from.
 
         Returns:
           (text, its number of tokens, the most tokens to draw)
 
         Raises:
-          ApiError: it does not fit.
+          ApiError: it does not fit, or has a token that there is not.
         """
         if not isinstance(prompt, str):
             prompt = self.text_of(prompt)
@@ -121,7 +127,7 @@ class Model:
             raise invalid(
                 f"the prompt has {len(tokens)} tokens, and this model reads and writes at most "
                 f'{self.description.max_length} together; shorten it, or set "truncation": "left"',
-                "prompt",
+                field,
                 "context_length_exceeded",
             )
         return prompt, len(tokens), room if max_tokens is None else min(max_tokens, room)
