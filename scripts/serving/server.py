@@ -1,7 +1,6 @@
 """The process: a socket, uvicorn on it, and a stop that lets answers come to their end."""
 
 import functools
-import os
 import socket
 import sys
 import threading
@@ -28,12 +27,14 @@ def listen(host, port):
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else str(error)
-        raise OSError(f"cannot listen on {host}:{port}: {reason}; see --host and --port") from None
+        raise OSError(
+            f"cannot listen on {host}:{port}: {error.strerror}; see --host and --port"
+        ) from None
     return listener
 
 
 def address(listener):
+    """By which clients reach it."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
