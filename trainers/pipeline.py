@@ -150,6 +150,9 @@ class Pipeline:
         Args:
           prompts: list of strings.
           **options: see `generation_options.GenerationOptions`.
+
+        Raises:
+          ValueError: an option or a prompt that cannot be.
         """
         return self.export.generate(prompts, self.read(self.defaults | options))
 
@@ -226,6 +229,9 @@ class Pipeline:
         Returns:
           For a string a list of `top_k` dicts; for a list, a list of such lists, or of single
           dicts where no top_k is given. A score is a label's probability among the labels.
+
+        Raises:
+          ValueError: there are no labels, or one that is too long for the model.
         """
         top_k = options.get("top_k", 1)
         if not all(size is None or size >= 1 for size in (top_k, batch_size)):
@@ -250,7 +256,12 @@ class Pipeline:
 
 
 def find_export(model):
-    """The folder of the SavedModel at `model`, an export or a model_dir."""
+    """The folder of the SavedModel at `model`, an export or a model_dir.
+
+    Raises:
+      ValueError: `model` is None.
+      FileNotFoundError: there is none.
+    """
     if model is None:
         raise ValueError("pipeline needs model=, the folder of an export or a model_dir")
     model = os.fspath(model)
