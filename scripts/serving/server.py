@@ -1,5 +1,6 @@
 """The process: a socket, uvicorn on it, and a stop that lets answers come to their end."""
 
+import contextlib
 import functools
 import socket
 import sys
@@ -157,17 +158,15 @@ class Protocol(H11Protocol):
             )
 
     def send_400_response(self, msg):
-        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is on its way
-            self.transport.close()
-            return
         error = sys.exception()  # h11's own: this is called where it is caught
         status = getattr(error, "error_status_hint", 400)
         refusal = ApiError(status, f"the request is not valid HTTP: {error or msg}").response()
         headers = [*refusal.raw_headers, (b"connection", b"close")]
-        for event in (
-            h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status]),
-            h11.Data(data=refusal.body),
-            h11.EndOfMessage(),
-        ):
-            self.transport.write(self.conn.send(event))
+        with contextlib.suppress(h11.LocalProtocolError):  # answered already, or HEAD: no body
+            for event in (
+                h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status]),
+                h11.Data(data=refusal.body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event))
         self.transport.close()

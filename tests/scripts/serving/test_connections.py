@@ -82,6 +82,14 @@ def test_what_is_not_http_is_refused_as_the_routes_refuse(address, sent, status)
     assert error["message"].startswith("the request is not valid HTTP: ")
 
 
+def test_what_is_not_http_of_a_head_is_refused_without_a_body(address):
+    with connected(address) as connection:
+        connection.sendall(b"HEAD /health HTTP/1.1\r\nHost: a\r\n" + CHUNKED + b"no number\r\n")
+        received = all_of(connection)
+    assert statuses(received) == [b"400"]
+    assert received.endswith(b"\r\n\r\n")
+
+
 def test_what_is_not_http_behind_an_answer_ends_the_connection(address):
     with connected(address) as connection:
         connection.sendall(POST + CHUNKED)
@@ -114,7 +122,7 @@ def test_a_client_that_sends_drop_by_drop_is_let_go(address, sent, drop, answers
     with connected(address) as connection:
         connection.settimeout(0.1)
         connection.sendall(sent)
-        while time.monotonic() - began < 3:
+        while time.monotonic() - began < 5:
             try:
                 part = connection.recv(65536)
                 received += part
@@ -124,7 +132,7 @@ def test_a_client_that_sends_drop_by_drop_is_let_go(address, sent, drop, answers
                 connection.sendall(drop)
             except ConnectionError:
                 break
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert statuses(received) == answers
 
 
@@ -148,9 +156,8 @@ def test_a_client_that_reads_nothing_is_let_go_and_frees_its_rows():
         with connected(address, receive_buffer=2048) as connection:
             ask(connection, BODY)
             wait_until(lambda: engine.rows)
-            began = time.monotonic()
             wait_until(lambda: not engine.unfinished and not engine.rows)
-            assert time.monotonic() - began < 2  # of the three seconds that the texts would take
+            assert len(engine.batch.export.shapes) < 50  # of the 60 steps that the texts would take
             answer = httpx2.post(f"{address}/v1/completions", json={**GREEDY, "prompt": "hi!"})
             assert answer.json()["choices"][0]["text"] == "hi!"
             assert b"[DONE]" not in all_of(connection)
