@@ -69,7 +69,7 @@ class Chat:
         self.model = model
         self.system = system
         self.options = {"max_new_tokens": max_new_tokens, **options}
-        self.talks = model.export.layout == "language_modelling"
+        self.talks = model.export.description.layout == "language_modelling"
         self.turns = []  # messages of the user and the assistant
         self.has_dropped = False
         if system and not self.talks:
@@ -124,7 +124,8 @@ class Chat:
     def fits(self):
         from trainers import chat_template
 
-        text = chat_template.render(self.messages(), self.model.export.chat_template)
+        template = self.model.export.description.chat_template
+        text = chat_template.render(self.messages(), template)
         return self.model.export.fits(text, self.options["max_new_tokens"])
 
     def messages(self):

@@ -112,8 +112,7 @@ def generate():
         if FLAGS.output:
             file.writelines(" ".join(text.splitlines()) + "\n" for text in whole)
         elif whole:
-            # Answers to a source stand a line each, as their sources did; texts that go on have
-            # lines.
+            # Texts that go on have lines; answers to a source stand a line each, as that did.
             print(f"\n{SEPARATOR}\n".join(whole) if goes_on else "\n".join(whole))
 
 

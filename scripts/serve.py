@@ -27,6 +27,9 @@ flags.DEFINE_integer("max_body_bytes", 2**20, "Of a request.", lower_bound=1)
 flags.DEFINE_float(
     "body_timeout_s", 30, "How long headers, and then a body, may take to arrive.", lower_bound=0
 )
+flags.DEFINE_float(
+    "write_timeout_s", 60, "How long a client may take nothing of its answer.", lower_bound=0
+)
 flags.mark_flag_as_required("model")
 
 
@@ -69,7 +72,14 @@ def serve(folder):
         print(f"serving {model.name} on {server.address(listener)}", flush=True)
 
     application = build(model, engine, limits)
-    running = server.configure(application, engine, FLAGS.grace_s, FLAGS.body_timeout_s, ready)
+    running = server.configure(
+        application,
+        engine,
+        grace_s=FLAGS.grace_s,
+        read_timeout_s=FLAGS.body_timeout_s,
+        write_timeout_s=FLAGS.write_timeout_s,
+        ready=ready,
+    )
     running.run(sockets=[listener])
     engine.close()
 

@@ -41,7 +41,7 @@ def render(messages, template="", add_generation_prompt=True):
             bos_token="",
             eos_token="",
         )
-    except (TemplateError, TypeError, ArithmeticError, LookupError, OverflowError) as error:
+    except (TemplateError, TypeError, ArithmeticError, LookupError) as error:
         raise ValueError(f"the chat template cannot render these messages: {error}") from error
 
 

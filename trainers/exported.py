@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401, whose operations the tokenizers are made of
 
+from trainers.description import Description
 from trainers.generation_options import ROW_SEED
 from trainers.text_stream import TextStream
 
@@ -23,10 +24,11 @@ class Generated(NamedTuple):
 
 
 class ExportedModel:
-    """A SavedModel of export.py, and what it says of itself.
+    """A SavedModel of export.py.
 
     Attributes:
-      layout, max_length, prefix, suffix, chat_template, labels: see `text_model.TextModel`.
+      functions: the loaded SavedModel.
+      description: what it says of itself, a `Description`.
 
     Args:
       folder: of the SavedModel.
@@ -38,13 +40,7 @@ class ExportedModel:
     def __init__(self, folder):
         self.functions = tf.saved_model.load(folder)
         check_functions(self.functions, NEEDED, folder)
-        said = {name: value.numpy() for name, value in self.functions.describe().items()}
-        self.layout = said["layout"].decode()
-        self.max_length = int(said["max_length"])
-        self.prefix = said.get("prefix", b"").decode()
-        self.suffix = said.get("suffix", b"").decode()
-        self.chat_template = said.get("chat_template", b"").decode()
-        self.labels = [label.decode() for label in said.get("labels", ())]
+        self.description = Description.of(self.functions)
 
     def generate(self, prompts, options):
         """Continues or answers prompts.
@@ -123,8 +119,8 @@ class ExportedModel:
                 )
             except tf.errors.InvalidArgumentError:
                 raise ValueError(
-                    f"a continuation has more than the {self.max_length} tokens that this model "
-                    "can read"
+                    f"a continuation has more than the {self.description.max_length} tokens that "
+                    "this model can read"
                 ) from None
             for place, score in zip(places, scored["log_probabilities"].numpy(), strict=True):
                 scores[place] = float(score)
@@ -132,9 +128,10 @@ class ExportedModel:
 
     def fits(self, prompt, max_new_tokens):
         """Whether a language model's prompt can be read whole and leaves room for an answer."""
-        read = self.functions.tokenize(texts=tf.constant([self.prefix + prompt + self.suffix]))
-        reserved = min(max_new_tokens, (self.max_length + 1) // 2)
-        return int(read["num_tokens"][0]) <= self.max_length - reserved
+        said = self.description
+        read = self.functions.tokenize(texts=tf.constant([said.prefix + prompt + said.suffix]))
+        reserved = min(max_new_tokens, (said.max_length + 1) // 2)
+        return int(read["num_tokens"][0]) <= said.max_length - reserved
 
     def run(self, function, prompts, prefixes, options, first=0, **more):
         """Calls `generate` or `start`, with a seed that goes on from the `first` prompts."""
@@ -167,8 +164,9 @@ class ExportedModel:
             if options.truncation:
                 raise
             raise ValueError(
-                f"a prompt is too long for this model, which reads and writes {self.max_length} "
-                "tokens at the most; shorten it, or set truncation=True"
+                "a prompt is too long for this model, which reads and writes "
+                f"{self.description.max_length} tokens at the most; shorten it, or set "
+                "truncation=True"
             ) from None
 
     def prefixes(self, options, count):

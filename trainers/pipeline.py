@@ -80,12 +80,13 @@ class Pipeline:
             from trainers.exported import ExportedModel
 
             self.export = ExportedModel(folder)
-        self.task = task or natural_task(self.export)
+        self.task = task or natural_task(self.export.description)
         check_options(self.task, defaults)
-        if self.export.layout not in TASKS[self.task].layouts:
-            fitting = [name for name in TASKS if TASKS[name].layouts == (self.export.layout,)]
+        layout = self.export.description.layout
+        if layout not in TASKS[self.task].layouts:
+            fitting = [name for name in TASKS if TASKS[name].layouts == (layout,)]
             raise ValueError(
-                f"{model} was trained for {self.export.layout}: its task is "
+                f"{model} was trained for {layout}: its task is "
                 f"{' or '.join(map(repr, fitting))}, not {task!r}"
             )
         self.defaults = defaults
@@ -149,6 +150,9 @@ class Pipeline:
         Args:
           prompts: list of strings.
           **options: see `generation_options.GenerationOptions`.
+
+        Raises:
+          ValueError: an option or a prompt that cannot be.
         """
         return self.export.generate(prompts, self.read(self.defaults | options))
 
@@ -181,7 +185,7 @@ class Pipeline:
             raise ValueError(
                 "conversations are for text-generation alone, and do not stand beside other texts"
             )
-        prompts, begun, stop = prompts_of(inputs, self.export.chat_template)
+        prompts, begun, stop = prompts_of(inputs, self.export.description.chat_template)
         stop += generation_options.as_list(options.get("stop", ()))
         if any(begun):
             options = options | {"answer_prefix": begun}
@@ -225,11 +229,14 @@ class Pipeline:
         Returns:
           For a string a list of `top_k` dicts; for a list, a list of such lists, or of single
           dicts where no top_k is given. A score is a label's probability among the labels.
+
+        Raises:
+          ValueError: there are no labels, or one that is too long for the model.
         """
         top_k = options.get("top_k", 1)
         if not all(size is None or size >= 1 for size in (top_k, batch_size)):
             raise ValueError("top_k and batch_size must be at least 1")
-        labels = candidate_labels or self.export.labels
+        labels = candidate_labels or self.export.description.labels
         if isinstance(labels, str):
             labels = [label.strip() for label in labels.split(",")]
         if not labels:
@@ -249,7 +256,12 @@ class Pipeline:
 
 
 def find_export(model):
-    """The folder of the SavedModel at `model`, an export or a model_dir."""
+    """The folder of the SavedModel at `model`, an export or a model_dir.
+
+    Raises:
+      ValueError: `model` is None.
+      FileNotFoundError: there is none.
+    """
     if model is None:
         raise ValueError("pipeline needs model=, the folder of an export or a model_dir")
     model = os.fspath(model)
@@ -264,11 +276,11 @@ def find_export(model):
     )
 
 
-def natural_task(export):
+def natural_task(description):
     """What a model was trained to do."""
-    if export.labels:
+    if description.labels:
         return "text-classification"
-    return next(name for name in TASKS if export.layout in TASKS[name].layouts)
+    return next(name for name in TASKS if description.layout in TASKS[name].layouts)
 
 
 def check_options(task, options):

@@ -10,12 +10,13 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from serving import door, requests
 from serving.answers import Answer
-from serving.errors import ApiError, failed
+from serving.errors import ApiError, failed, invalid
 from serving.jobs import Job, Piece
 from trainers import chat_template
 
@@ -25,6 +26,14 @@ GONE = 499  # what nginx calls a client that did not wait; nobody reads it but t
 
 @dataclasses.dataclass
 class Limits:
+    """What requests are let in.
+
+    Args:
+      api_keys: one of which a request must have; none for all requests.
+      max_body_bytes: of a request.
+      body_timeout_s: how long a body may take to arrive.
+    """
+
     api_keys: tuple = ()
     max_body_bytes: int = 2**20
     body_timeout_s: float = 30.0
@@ -51,9 +60,10 @@ def build(model, engine, limits):
         ],
         middleware=[Middleware(CountRequests, metrics=engine.metrics)],
         exception_handlers={
-            ApiError: lambda request, error: error_response(error),
+            ApiError: lambda request, error: error.response(),
+            ClientDisconnect: lambda request, error: Response(status_code=GONE),
             HTTPException: refuse_route,
-            Exception: lambda request, error: error_response(failed()),
+            Exception: lambda request, error: failed().response(),
         },
     )
     app.router.redirect_slashes = False
@@ -99,32 +109,30 @@ class Api:
             request, self.limits.max_body_bytes, self.limits.body_timeout_s
         )
         if not isinstance(body.get("model"), str):
-            raise ApiError(400, "model must be the name of one of /v1/models", "model")
+            raise invalid("model must be the name of one of /v1/models", "model")
         self.check_model(body["model"])
         asked = requests.read(kind, body, self.engine.max_batch_size, self.engine.max_queue)
         jobs, answer = await run_in_threadpool(self.prepare, asked)
         self.engine.metrics.prompt_tokens.inc(answer.prompt_tokens)
         pieces = self.pieces(jobs)
-        try:
-            if not asked.stream:
-                everything = await attached(request, collect(pieces))
-                return JSONResponse(answer.whole(everything))
-            # Until here what goes wrong has a status of its own.
-            first = await attached(request, anext(pieces))
-        except ClientGoneError:
-            return Response(status_code=GONE)
+        if not asked.stream:
+            everything = await attached(request, collect(pieces))
+            return JSONResponse(answer.whole(everything))
+        # Until here what goes wrong has a status of its own.
+        first = await attached(request, anext(pieces))
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         stream = events(answer, first, pieces)
         return StreamingResponse(stream, headers=headers, media_type="text/event-stream")
 
     def prepare(self, asked):
         """A job for each prompt, and the answer they go into."""
-        stop = asked.stop
+        prompts, field, stop = asked.prompts, "prompt", asked.stop
         if asked.messages is not None:
-            asked.prompts = [self.model.chat_prompt(asked.messages)]
+            prompts, field = [self.model.chat_prompt(asked.messages)], "messages"
             stop += chat_template.stops(self.model.template)
         prepared = [
-            self.model.prepare(prompt, asked.max_tokens, asked.truncate) for prompt in asked.prompts
+            self.model.prepare(prompt, asked.max_tokens, asked.truncate, field)
+            for prompt in prompts
         ]
         jobs = [
             Job(
@@ -187,7 +195,7 @@ class Api:
             "object": "model",
             "created": self.model.created,
             "owned_by": "menagerie",
-            "max_model_len": self.model.max_length,
+            "max_model_len": self.model.description.max_length,
         }
 
 
@@ -216,22 +224,18 @@ def event(value):
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
-class ClientGoneError(Exception):
-    """The client has closed the connection."""
-
-
 async def attached(request, work):
     """Awaits work, for as long as the client waits for it.
 
     Raises:
-      ClientGoneError: it does not; the work is cancelled.
+      ClientDisconnect: it does not; the work is cancelled.
     """
     work = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            raise ClientGoneError
+            raise ClientDisconnect
         return work.result()
     finally:
         work.cancel()
@@ -250,11 +254,7 @@ def refuse_route(request, error):
         405: f"{path}: this address takes other methods",
     }
     message = messages.get(error.status_code, str(error.detail))
-    return error_response(ApiError(error.status_code, message, headers=error.headers))
-
-
-def error_response(error):
-    return JSONResponse(error.body(), error.status, headers=error.headers)
+    return ApiError(error.status_code, message, headers=error.headers).response()
 
 
 class CountRequests:

@@ -1,6 +1,6 @@
 """What is refused or goes wrong, as the error objects of OpenAI's interface."""
 
-TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+from starlette.responses import JSONResponse
 
 
 class ApiError(Exception):
@@ -22,15 +22,14 @@ class ApiError(Exception):
         self.headers = headers or {}
 
     def body(self):
-        kind = "server_error" if self.status >= 500 else TYPES.get(self.status)
-        return {
-            "error": {
-                "message": str(self),
-                "type": kind or "invalid_request_error",
-                "param": self.param,
-                "code": self.code,
-            }
-        }
+        """The JSON of it."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        kind = "rate_limit_error" if self.status == 429 else kind
+        fields = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        return {"error": fields}
+
+    def response(self):
+        return JSONResponse(self.body(), self.status, headers=self.headers)
 
 
 def invalid(message, param=None, code=None):

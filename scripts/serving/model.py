@@ -1,4 +1,4 @@
-"""What an export says of itself, and what fits into it."""
+"""An export as the server knows it: its name, its chats, and what fits into it."""
 
 import dataclasses
 import hashlib
@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from serving.errors import invalid
 from trainers import chat_template
+from trainers.description import Description
 from trainers.exported import check_functions
 from trainers.text_stream import UNFINISHED
 
@@ -17,27 +18,24 @@ LAST_MESSAGE = "{{ messages[-1].content }}"  # for models that answer a text, an
 
 @dataclasses.dataclass
 class Model:
-    """An export and its description.
+    """An export, and what requests to it need to know.
 
     Args:
       export: the loaded SavedModel.
+      description: what it says of itself.
       name: by which requests ask for it.
-      layout, max_length: see `trainers.text_model.TextModel`.
+      template: of chats; "" for the usual one.
       overhead: tokens read beside a prompt's own: around it, and the <eos> between it and
         an answer.
-      reads_source: whether a prompt has a row of its own, and an answer another.
-      template: of chats; "" for the usual one.
       fingerprint: equal for equal exports.
       created: time of the export, in seconds since 1970.
     """
 
     export: object
+    description: Description
     name: str
-    layout: str
-    max_length: int
     template: str = ""
     overhead: int = 0
-    reads_source: bool = False
     fingerprint: str = ""
     created: int = 0
 
@@ -49,28 +47,27 @@ class Model:
           ValueError: the export lacks what a server needs.
         """
         check_functions(export, FUNCTIONS, folder)
-        said = {key: value.numpy() for key, value in export.describe().items()}
-
-        def text(key):
-            return said[key].decode() if key in said else ""
-
+        said = Description.of(export)
         model = cls(
             export=export,
-            name=name or text("name") or os.path.basename(os.path.abspath(folder)),
-            layout=text("layout"),
-            max_length=int(said["max_length"]),
-            template=text("chat_template"),
-            reads_source=bool(said.get("reads_source", False)),
+            description=said,
+            name=name or said.name or os.path.basename(os.path.abspath(folder)),
+            template=said.chat_template,
             **file_facts(folder),
         )
-        around = text("prefix") + text("suffix")
+        around = said.prefix + said.suffix
         model.overhead = len(model.tokenize(around)) if around else 0
-        if model.layout == "text_to_text":
+        if said.layout == "text_to_text":
             model.overhead += 1
             model.template = model.template or LAST_MESSAGE
         return model
 
     def chat_prompt(self, messages):
+        """The text of a conversation.
+
+        Raises:
+          ApiError: the template refuses it.
+        """
         try:
             return chat_template.render(messages, self.template)
         except ValueError as error:
@@ -90,29 +87,32 @@ class Model:
 
     def room(self, num_tokens):
         """How many tokens an answer to a prompt of so many may have; negative: it does not fit."""
-        room = self.max_length - self.overhead - num_tokens
-        return self.max_length if self.reads_source and room >= 0 else room
+        room = self.description.max_length - self.overhead - num_tokens
+        if self.description.reads_source and room >= 0:
+            return self.description.max_length
+        return room
 
     def longest_prompt(self, max_tokens):
         """How many tokens of a prompt leave room for an answer, of half the length at the most."""
-        if self.reads_source:
-            return self.max_length - self.overhead
-        half = (self.max_length + 1) // 2
+        if self.description.reads_source:
+            return self.description.max_length - self.overhead
+        half = (self.description.max_length + 1) // 2
         return max(0, self.room(half if max_tokens is None else min(max_tokens, half)))
 
-    def prepare(self, prompt, max_tokens, truncate=None):
+    def prepare(self, prompt, max_tokens, truncate=None, field="prompt"):
         """What to start for a prompt.
 
         Args:
           prompt: text, or a list of tokens.
           max_tokens: the most to draw; None for as many as there is room for.
           truncate: keep so many of the prompt's last tokens, or "left": as many as leave room.
+          field: of the request, where the prompt came from.
 
         Returns:
           (text, its number of tokens, the most tokens to draw)
 
         Raises:
-          ApiError: it does not fit.
+          ApiError: it does not fit, or has a token that there is not.
         """
         if not isinstance(prompt, str):
             prompt = self.text_of(prompt)
@@ -126,8 +126,8 @@ class Model:
         if room < (0 if max_tokens == 0 else 1):
             raise invalid(
                 f"the prompt has {len(tokens)} tokens, and this model reads and writes at most "
-                f'{self.max_length} together; shorten it, or set "truncation": "left"',
-                "prompt",
+                f'{self.description.max_length} together; shorten it, or set "truncation": "left"',
+                field,
                 "context_length_exceeded",
             )
         return prompt, len(tokens), room if max_tokens is None else min(max_tokens, room)

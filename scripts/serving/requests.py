@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import math
 import random
 
 from serving.errors import invalid
@@ -157,7 +156,11 @@ def read_stream_options(options, stream):
         raise invalid("stream_options needs stream to be true", "stream_options")
     if not isinstance(options, dict):
         raise invalid("stream_options must be an object", "stream_options")
-    return Fields(options, "stream_options.").boolean("include_usage")
+    fields = Fields(options, "stream_options.")
+    include_usage = fields.boolean("include_usage")
+    fields.get("include_obfuscation")  # asks for padding, which changes no answer
+    fields.refuse_the_rest()
+    return include_usage
 
 
 def read_prompts(prompt, max_queue):
@@ -234,7 +237,7 @@ class Fields:
 
     def number(self, name, default, low, high):
         value = self.get(name, default)
-        if type(value) not in (int, float) or not (low <= value <= high) or math.isnan(value):
+        if type(value) not in (int, float) or not low <= value <= high:
             raise invalid(f"{name} must be a number from {low} to {high}", name)
         return float(value)
 
@@ -242,4 +245,5 @@ class Fields:
         for name in self.body.keys() - self.read - IGNORED:
             near = difflib.get_close_matches(name, self.read, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise invalid(f"there is no field {name[:64]!r}{hint}", name[:64])
+            name = self.place + name[:64]
+            raise invalid(f"there is no field {name!r}{hint}", name)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import chat
 import pytest
 
+from trainers.description import Description
 from trainers.pipeline import pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,8 @@ class Parrot:
     """In the place of a pipeline: says what it is told, word by word."""
 
     def __init__(self, layout="language_modelling", room=1000, seconds=0.0, text="{} !"):
-        self.export = SimpleNamespace(layout=layout, chat_template="", fits=self.fits)
+        description = Description(layout, max_length=room)
+        self.export = SimpleNamespace(description=description, fits=self.fits)
         self.room = room
         self.seconds = seconds
         self.text = text

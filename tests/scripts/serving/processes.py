@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import httpx2
+import openai
 
 from trainers.settings import ROOT
 
@@ -13,12 +14,12 @@ PARROT = ("tests/scripts/serving/parrot_server.py", "--model=parrot")
 
 
 @contextlib.contextmanager
-def started(*flags, command=PARROT):
-    """A running server, with its `address`."""
+def started(*flags, command=PARROT, keys=""):
+    """A running server, with its `address`; `keys` are in its environment."""
     with subprocess.Popen(
         [sys.executable, *command, "--port=0", *flags],
         cwd=ROOT,
-        env=environment(),
+        env=environment(keys),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -32,8 +33,12 @@ def started(*flags, command=PARROT):
             process.kill()
 
 
-def environment():
-    return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/scripts", "MENAGERIE_API_KEYS": ""}
+def environment(keys=""):
+    return {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/scripts", "MENAGERIE_API_KEYS": keys}
+
+
+def client_of(server, key="any"):
+    return openai.OpenAI(base_url=f"{server.address}/v1", api_key=key, max_retries=0, timeout=30)
 
 
 def gauge(server, name):

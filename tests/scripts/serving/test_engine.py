@@ -271,7 +271,7 @@ def test_draining_finishes_what_was_accepted_and_ends_what_is_late(engine):
     engine.start()
     soon = submit(engine, "abc", 3)
     late = submit(engine, "slow", 60)
-    engine.drain(grace_s=0.5)
+    engine.drain(grace_s=2)
     assert soon.text() == "abc"
     assert late.status == 503
     with pytest.raises(ApiError) as refused:

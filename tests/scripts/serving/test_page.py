@@ -1,15 +1,10 @@
 """The page, in a browser, over a server in a thread."""
 
-import threading
-
 import pytest
-from serving import server
-from serving.api import Limits, build
-from serving.engine import Engine
-from serving.model import Model
+from serving.api import Limits
 
 from tests.scripts.serving.browser import PROGRAM, browser
-from tests.scripts.serving.parrot import Parrot
+from tests.scripts.serving.threads import served
 
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="needs Chromium")
 
@@ -18,24 +13,19 @@ STATUS = "document.getElementById('status').textContent"
 
 
 @pytest.fixture(scope="module")
-def engine():
-    return Engine(Parrot(), max_batch_size=2)
+def server():
+    with served(Limits(api_keys=("secret",))) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def address(engine):
-    engine.start()
-    app = build(Model.of(engine.export), engine, Limits(api_keys=("secret",)))
-    listener = server.listen("127.0.0.1", 0)
-    ready = threading.Event()
-    running = server.configure(app, engine, grace_s=1, header_timeout_s=9, ready=ready.set)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    assert ready.wait(10)
-    yield server.address(listener)
-    running.should_exit = True
-    thread.join()
-    engine.close()
+def address(server):
+    return server[0]
+
+
+@pytest.fixture(scope="module")
+def engine(server):
+    return server[1]
 
 
 @pytest.fixture(scope="module")

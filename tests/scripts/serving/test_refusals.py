@@ -35,6 +35,11 @@ from tests.scripts.serving.asking import chat, complete
         ({"stream": "yes"}, "stream", "true or false"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "stream"),
         ({"stream": True, "stream_options": []}, "stream_options", "object"),
+        (
+            {"stream": True, "stream_options": {"include_usages": True}},
+            "stream_options.include_usages",
+            "did you mean include_usage?",
+        ),
         ({"prompt": None}, "prompt", "string"),
         ({"prompt": []}, "prompt", "string"),
         ({"prompt": [1, "a"]}, "prompt", "string"),
@@ -88,6 +93,8 @@ def test_a_prompt_beyond_the_context_is_refused_or_cut_from_the_left(client):
     assert error["code"] == "context_length_exceeded"
     assert "70 tokens" in error["message"]
     assert complete(client, "a" * 64, status=400)["code"] == "context_length_exceeded"
+    assert complete(client, "a" * 64, status=400)["param"] == "prompt"
+    assert chat(client, "a" * 64, status=400)["param"] == "messages"
     cut = complete(client, long, truncation="left", max_tokens=20)
     assert cut["choices"][0]["text"] == (2 * long[-44:])[:20]
     assert cut["usage"] == {"prompt_tokens": 44, "completion_tokens": 20, "total_tokens": 64}
@@ -115,6 +122,7 @@ def test_models_are_listed_and_found(client):
     missing = client.get("/v1/models/some/other")
     assert missing.status_code == 404
     assert missing.json()["error"]["code"] == "model_not_found"
+    assert missing.json()["error"]["type"] == "invalid_request_error"
     error = complete(client, model="gpt-4", status=404)
     assert error["code"] == "model_not_found"
 

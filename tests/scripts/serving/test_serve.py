@@ -7,22 +7,20 @@ import socket
 import subprocess
 import sys
 import time
-from urllib.parse import urlsplit
 
 import httpx2
 import openai
 import pytest
 
-from tests.scripts.serving.processes import environment, gauge, started
+from tests.scripts.serving.asking import GREEDY, wait_until
+from tests.scripts.serving.processes import client_of, environment, gauge, started
 from trainers.settings import ROOT
-
-GREEDY = {"temperature": 0}
 
 
 @pytest.fixture(scope="module")
 def server():
     flags = ["--api_key=secret", "--max_batch_size=4", "--max_queue=4", "--body_timeout_s=1"]
-    with started(*flags) as server:
+    with started(*flags, keys="second, third") as server:
         yield server
         server.send_signal(signal.SIGINT)
         _, errors = server.communicate(timeout=20)
@@ -30,49 +28,38 @@ def server():
         assert "Traceback" not in errors
 
 
-def client_of(server, key="secret"):
-    return openai.OpenAI(base_url=f"{server.address}/v1", api_key=key, max_retries=0, timeout=30)
-
-
 @pytest.fixture(scope="module")
 def client(server):
-    with client_of(server) as client:
+    with client_of(server, "secret") as client:
         yield client
 
 
-@pytest.fixture(scope="module")
-def model(client):
-    return client.models.list().data[0].id
-
-
 @pytest.fixture
-def complete(client, model):
+def complete(client):
     def complete(prompt="one two", **options):
-        return client.completions.create(model=model, prompt=prompt, **{**GREEDY, **options})
+        return client.completions.create(prompt=prompt, **{**GREEDY, **options})
 
     return complete
 
 
 @pytest.fixture
-def chat(client, model):
+def chat(client):
     def chat(content="hi", **options):
         messages = [{"role": "user", "content": content}]
-        return client.chat.completions.create(
-            model=model, messages=messages, **{**GREEDY, **options}
-        )
+        return client.chat.completions.create(messages=messages, **{**GREEDY, **options})
 
     return chat
 
 
-def wait_until(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def test_models_are_found(client):
+    assert [model.id for model in client.models.list()] == ["parrot"]
+    assert client.models.retrieve("parrot").id == "parrot"
 
 
-def test_models_are_found(client, model):
-    assert client.models.retrieve(model).id == model
+def test_keys_are_those_of_the_flag_and_of_the_environment(server):
+    for key in ("secret", "second", "third"):
+        with client_of(server, key) as client:
+            assert client.models.list().data
 
 
 def test_a_completion_is_as_long_as_asked(complete):
@@ -155,7 +142,7 @@ def test_errors_are_the_clients_own(client, complete, server):
     assert error.value.code == "context_length_exceeded"
     with pytest.raises(openai.NotFoundError):
         client.completions.create(model="other", prompt="a")
-    with client_of(server, key="wrong") as stranger, pytest.raises(openai.AuthenticationError):
+    with client_of(server, "wrong") as stranger, pytest.raises(openai.AuthenticationError):
         stranger.models.list()
 
 
@@ -181,11 +168,11 @@ def test_closing_a_stream_frees_its_row(complete, server):
     wait_until(lambda: gauge(server, "menagerie_running_rows") == 0, seconds=2)
 
 
-def test_500_requests_at_once_are_answered_or_refused(server, model):
+def test_500_requests_at_once_are_answered_or_refused(server):
     async def flood():
         limits = httpx2.Limits(max_connections=None)
         headers = {"Authorization": "Bearer secret"}
-        body = {"model": model, "prompt": "ab", "max_tokens": 2}
+        body = {**GREEDY, "prompt": "ab", "max_tokens": 2}
         async with httpx2.AsyncClient(headers=headers, limits=limits, timeout=60) as client:
             asked = [client.post(f"{server.address}/v1/completions", json=body) for _ in range(500)]
             return [answer.status_code for answer in await asyncio.gather(*asked)]
@@ -196,44 +183,21 @@ def test_500_requests_at_once_are_answered_or_refused(server, model):
     assert httpx2.get(f"{server.address}/health").status_code == 200
 
 
-REQUEST = b"POST /v1/completions HTTP/1.1\r\nHost: a\r\n"
-WITH_KEY = REQUEST + b"Authorization: Bearer secret\r\nContent-Type: application/json\r\n"
+def test_a_body_that_does_not_come_is_a_timeout(server):
+    def never():
+        yield b"{"
+        time.sleep(1.5)
+        yield b"}"
 
-
-@pytest.mark.parametrize(
-    "sent, status",
-    [
-        (b"", b""),
-        (REQUEST, b""),
-        (WITH_KEY + b"Content-Length: 99\r\n\r\n{", b"408"),
-        (WITH_KEY + b"Content-Length: 99999999\r\n\r\n{", b"413"),
-    ],
-)
-def test_a_client_that_is_slow_or_sends_too_much_is_let_go(server, sent, status):
-    with connected(server) as connection:
-        connection.sendall(sent)
-        answer = b""
-        while part := connection.recv(65536):
-            answer += part
-    assert answer[:12] == (b"HTTP/1.1 " + status if status else b"")
-
-
-def test_headers_without_end_end_the_connection(server):
-    with connected(server) as connection, pytest.raises(ConnectionError):
-        connection.sendall(REQUEST)
-        for _ in range(10_000):
-            connection.sendall(b"X: " + b"x" * 1000 + b"\r\n")
-
-
-def connected(server):
-    address = urlsplit(server.address)
-    return socket.create_connection((address.hostname, address.port), timeout=5)
+    headers = {"Authorization": "Bearer secret", "Content-Type": "application/json"}
+    answer = httpx2.post(f"{server.address}/v1/completions", content=never(), headers=headers)
+    assert answer.status_code == 408
+    assert "--body_timeout_s" in answer.json()["error"]["message"]
 
 
 def test_sigterm_lets_answers_end_and_refuses_new_ones():
     with started("--grace_s=20") as server, client_of(server) as client:
-        model = client.models.list().data[0].id
-        options = {"model": model, "prompt": "slow", "max_tokens": 20}
+        options = {**GREEDY, "prompt": "slow", "max_tokens": 20}
         stream = iter(client.completions.create(stream=True, **options))
         chunks = [next(stream)]
         server.send_signal(signal.SIGTERM)
@@ -250,8 +214,8 @@ def test_sigterm_lets_answers_end_and_refuses_new_ones():
 
 def test_what_goes_on_beyond_the_grace_ends_with_an_error():
     with started("--grace_s=0.2") as server, client_of(server) as client:
-        model = client.models.list().data[0].id
-        stream = client.completions.create(model=model, prompt="slow", max_tokens=60, stream=True)
+        options = {**GREEDY, "prompt": "slow", "max_tokens": 60}
+        stream = client.completions.create(stream=True, **options)
         next(iter(stream))
         server.send_signal(signal.SIGTERM)
         with pytest.raises(openai.APIError, match="stopping"):

@@ -6,7 +6,7 @@ import openai
 import pytest
 import tensorflow as tf
 
-from tests.scripts.serving.processes import started
+from tests.scripts.serving.processes import client_of, started
 
 PROMPTS = ["hello", "", "a prompt that is longer than the others", "ß"]
 
@@ -17,8 +17,7 @@ def served(request, exports):
     folder = exports[request.param]
     command = ["scripts/serve.py", f"--model={folder}", "--max_batch_size=3"]
     with started("--model_name=tiny", command=command) as server:
-        address = f"{server.address}/v1"
-        with openai.OpenAI(base_url=address, api_key="any", max_retries=0) as client:
+        with client_of(server) as client:
 
             def complete(prompt, **options):
                 options = {"temperature": 0, "max_tokens": 8, **options}
