@@ -1,7 +1,13 @@
-"""A server under 16 streaming clients, against one request at a time; prints JSON.
+"""A server under 16 streaming clients, against its export called for one prompt at a time.
 
 python scripts/benchmarks/serving.py: GPT-2 12x768 with a vocabulary of bytes, prompts of 32
-bytes, 64 more for each.
+bytes, 64 more for each. Prints JSON: {"export" | "alone" | "at once" | "in turn": [tokens a
+second, seconds to the first text, the median of the requests]}.
+
+  export   `generate` for one prompt after another, without a server; first by `start` and `next`
+  alone    one client of the server
+  at once  16 clients that ask in the same moment
+  in turn  16 clients that ask three times, the first times spread evenly over what an answer takes
 """
 
 import concurrent.futures
@@ -36,8 +42,36 @@ def write(folder):
     export_model(model, tokenizer, folder, "language_modelling", 128, xla=True)
 
 
-def ask(client, model, i):
-    """(seconds to the first text, tokens) of a streamed completion."""
+def export_alone(folder):
+    """(tokens a second, seconds to the first text) of the export itself."""
+    from trainers import startup
+
+    startup.import_tensorflow()
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401
+
+    export = tf.saved_model.load(folder)
+    limit = tf.constant(NEW_TOKENS)
+
+    def generate(i):
+        start = time.perf_counter()
+        made = export.generate(prompts=tf.constant([f"{i:032d}"]), max_new_tokens=limit)
+        tokens = int(made["num_tokens"][0, 0])
+        return tokens / (time.perf_counter() - start)
+
+    def first(i):
+        start = time.perf_counter()
+        state = export.start(prompts=tf.constant([f"{i:032d}"]), max_new_tokens=limit)
+        export.next(state=state, steps=tf.constant(1))["text"].numpy()
+        return time.perf_counter() - start
+
+    generate(0), first(0)
+    return [statistics.median(map(measure, range(1, 6))) for measure in (generate, first)]
+
+
+def ask(client, model, i, wait=0.0):
+    """(seconds to the first text, tokens) of a streamed completion, asked after a while."""
+    time.sleep(wait)
     start, first, tokens = time.perf_counter(), None, 0
     stream = client.completions.create(
         model=model,
@@ -46,6 +80,7 @@ def ask(client, model, i):
         stream=True,
         stream_options={"include_usage": True},
         seed=i,
+        temperature=0,
     )
     for chunk in stream:
         if first is None and chunk.choices and chunk.choices[0].text:
@@ -64,45 +99,72 @@ def measure(ask_all):
     return sum(tokens) / seconds, statistics.median(firsts)
 
 
-def main():
+def measure_server(export):
+    """The other three; see the top of the file."""
     import openai
 
+    command = [sys.executable, "scripts/serve.py", f"--model={export}", "--port=0"]
+    server = subprocess.Popen(
+        [*command, f"--max_batch_size={CLIENTS}"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        address = server.stdout.readline().split()[-1]
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", timeout=300)
+        model = client.models.list().data[0].id
+        pool = concurrent.futures.ThreadPoolExecutor(CLIENTS)
+
+        def alone():
+            return [ask(client, model, i) for i in range(3)]
+
+        def at_once():
+            return list(pool.map(lambda i: ask(client, model, i), range(CLIENTS)))
+
+        def three_times(i):
+            # An answer takes as long as 64 steps of 16 rows.
+            first = ask(client, model, i, wait=i / CLIENTS * answer_s)
+            return [first, *(ask(client, model, i + CLIENTS * turn) for turn in (1, 2))]
+
+        def in_turn():
+            return [answer for its in pool.map(three_times, range(CLIENTS)) for answer in its]
+
+        answer_s = 1.0
+        kinds = {"alone": alone, "at once": at_once, "in turn": in_turn}
+        for ask_all in kinds.values():  # what is compiled at first use is
+            ask_all()
+        answer_s = CLIENTS * NEW_TOKENS / measure(at_once)[0]
+        turns = [{kind: measure(ask_all) for kind, ask_all in kinds.items()} for _ in range(3)]
+    finally:
+        server.terminate()
+        server.wait()
+    return {kind: medians([turn[kind] for turn in turns]) for kind in kinds}
+
+
+def medians(pairs):
+    return [statistics.median(figures) for figures in zip(*pairs, strict=True)]
+
+
+def main():
+    if sys.argv[1:]:
+        step, folder = sys.argv[1:]
+        print(json.dumps({"write": write, "export": export_alone}[step](folder)))
+        return
     with tempfile.TemporaryDirectory() as folder:
         export = os.path.join(folder, "export")
-        writing = "import sys, serving; serving.write(sys.argv[1])"
-        here = os.path.dirname(os.path.abspath(__file__))
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run([sys.executable, "-c", writing, export], cwd=here, check=True, **quiet)
-        command = [sys.executable, "scripts/serve.py", f"--model={export}", "--port=0"]
-        server = subprocess.Popen(
-            [*command, f"--max_batch_size={CLIENTS}"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        try:
-            address = server.stdout.readline().split()[-1]
-            client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", timeout=300)
-            model = client.models.list().data[0].id
-            pool = concurrent.futures.ThreadPoolExecutor(CLIENTS)
 
-            def alone():
-                return [ask(client, model, i) for i in range(3)]
+        def run(step):
+            command = [sys.executable, os.path.abspath(__file__), step, export]
+            output = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True)
+            return json.loads(output.splitlines()[-1])
 
-            def together():
-                return list(pool.map(lambda i: ask(client, model, i), range(CLIENTS)))
-
-            alone(), together()  # what is compiled at first use is
-            turns = [(measure(alone), measure(together)) for _ in range(3)]
-        finally:
-            server.terminate()
-            server.wait()
-    one, many = (
-        [statistics.median(figures) for figures in zip(*side, strict=True)]
-        for side in zip(*turns, strict=True)
-    )
-    print(json.dumps({"alone": one[0], "together": many[0], "first": one[1], "firsts": many[1]}))
+        run("write")
+        # Before and after the server, lest the machine be another in between.
+        before = run("export")
+        served = measure_server(export)
+        print(json.dumps({"export": medians([before, run("export")]), **served}))
 
 
 if __name__ == "__main__":
