@@ -13,7 +13,10 @@ Works, of which --only takes names or their beginnings:
   startup      the quickstart, from its start to its first trained step
   checkpoint   saving a model of 124 million parameters, against writing as many bytes
   workers      two workers on half the cores each, against one process on all of them
-  decode       tokens drawn and read by GPT-2's shape, against Transformers' on PyTorch
+  decode       tokens drawn and read by GPT-2's shape, against Transformers' on PyTorch and
+               keras-hub's; "decode keras-hub" for a part
+  positions    a token of that shape at a cache of 128 to 4096, against what must be read for it
+  beam         translation by a beam of 4, against Transformers' Marian and CTranslate2
   serving      16 streaming clients, against one request at a time; needs the extra `serve`
   shakespeare  a whole run until a validation loss, against nanoGPT's recipe in PyTorch
 
@@ -35,9 +38,11 @@ from absl import app, flags
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "benchmarks")
 sys.path.insert(0, HERE)
 
-import command_line  # noqa: E402 - found in the folder above
+import beam  # noqa: E402 - found in the folder above
+import command_line  # noqa: E402
 import decode  # noqa: E402
 import memory  # noqa: E402
+import positions  # noqa: E402
 from shapes import train_step_works  # noqa: E402
 from turns import alternate  # noqa: E402
 
@@ -46,11 +51,12 @@ flags.DEFINE_list("only", ["train_step", "store", "help", "startup"], "Works to 
 flags.DEFINE_integer("repeats", 5, "Turns of each side.", lower_bound=1)
 flags.DEFINE_float("seconds", 4.0, "Length of a turn of train_step.", lower_bound=0.1)
 flags.DEFINE_string("peer_python", sys.executable, "A Python that has torch (extra `benchmark`).")
+flags.DEFINE_string("lines", None, "A text, 1000 lines of which `beam` translates.")
 flags.DEFINE_string("shakespeare", None, "Path of Tiny Shakespeare, input.txt.")
 flags.DEFINE_integer("shakespeare_steps", 300, "Steps of our run.", lower_bound=1)
 
 SHAKESPEARE_LOSS = 1.88
-PEERS = ("train_step", "decode", "shakespeare")
+PEERS = ("train_step", "decode", "beam", "shakespeare")
 
 
 def wanted(work):
@@ -61,6 +67,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unknown argument {argv[1]!r}")
     works = [*MEASURED, *(f"train_step {work.name}" for work in train_step_works())]
+    works += decode.WORKS
     for name in FLAGS.only:
         if not any(work.startswith(name) for work in works):
             raise app.UsageError(f"--only: {name!r} is none of {', '.join(MEASURED)}")
@@ -144,9 +151,23 @@ def workers_rows():
 
 def decode_rows():
     for work, ours, peer, ratio, to_reach in decode.rows(
-        FLAGS.peer_python, FLAGS.repeats, FLAGS.seconds
+        FLAGS.peer_python, FLAGS.repeats, FLAGS.seconds, wanted
     ):
         yield work, *(tokens(side) if side else "" for side in (ours, peer)), ratio, to_reach
+
+
+def positions_rows():
+    for work, taken, read, ratio, to_reach in positions.rows(FLAGS.repeats, FLAGS.seconds):
+        milliseconds = [1000 * each for each in taken]
+        yield work, figure(milliseconds, "ms", ".1f"), read, ratio, to_reach
+
+
+def beam_rows():
+    for work, *sides, ratio, to_reach in beam.rows(
+        FLAGS.peer_python, FLAGS.repeats, FLAGS.seconds, FLAGS.lines
+    ):
+        cells = (f"{figure(found, 'sentences/s')}, {chosen}" for found, chosen in sides)
+        yield work, *cells, ratio, to_reach
 
 
 SERVING = {  # kinds of clients, see benchmarks/serving.py
@@ -217,14 +238,22 @@ MEASURED = {
     "checkpoint": checkpoint_rows,
     "workers": workers_rows,
     "decode": decode_rows,
+    "positions": positions_rows,
+    "beam": beam_rows,
     "serving": serving_rows,
     "shakespeare": shakespeare_rows,
 }
 
 
 def tokens(figures):
-    middle, least, greatest = statistics.median(figures), min(figures), max(figures)
-    return f"{middle:,.0f} tokens/s ({least:,.0f} to {greatest:,.0f})"
+    return figure(figures, "tokens/s")
+
+
+def figure(figures, unit, places=",.0f"):
+    middle, least, greatest = (
+        format(each, places) for each in (statistics.median(figures), min(figures), max(figures))
+    )
+    return f"{middle} {unit} ({least} to {greatest})"
 
 
 def machine():

@@ -1,7 +1,7 @@
 """Greedy decoding by GPT-2 12x768: prompts of 32 tokens, 64 more for each; and reading a prompt.
 
 python scripts/benchmarks/decode.py WORK is our side of a work as of turns.py, as an export runs
-it: tokens drawn a second, or read for prompts.
+it: tokens drawn a second, or read for prompts. The peers' are decode_torch.py and decode_keras_hub.py.
 """
 
 import os
@@ -9,6 +9,7 @@ import statistics
 import sys
 import threading
 import time
+import typing
 
 import turns
 
@@ -16,32 +17,54 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 
 VOCABULARY_SIZE, LAYERS, WIDTH, HEADS, CONTEXT = 50257, 12, 768, 12, 1024
 PROMPT, NEW_TOKENS, LONG_PROMPT = 32, 64, 512
-# work -> (our weights, the peer's, rows, what is to reach)
+
+
+class Work(typing.NamedTuple):
+    """Rows 0 for reading a prompt instead of drawing."""
+
+    weights: str
+    peer_weights: str
+    rows: int
+    to_reach: str
+    peer: str = "decode_torch.py"
+
+
 WORKS = {
-    "decode float32 B1": ("float32", "float32", 1, ">= 2.0 x"),
-    "decode int16 B1, peer bfloat16": ("int16", "bfloat16", 1, ">= 2.0 x"),
-    "decode int8 B1, peer float32": ("int8", "float32", 1, ">= 3.0 x"),
-    "decode float32 B8": ("float32", "float32", 8, ">= 1.5 x"),
-    "decode prompt of 512, float32": ("float32", "float32", 0, ">= 1.2 x"),
+    "decode float32 B1": Work("float32", "float32", 1, ">= 2.0 x"),
+    "decode int16 B1, peer bfloat16": Work("int16", "bfloat16", 1, ">= 2.0 x"),
+    "decode int8 B1, peer float32": Work("int8", "float32", 1, ">= 3.0 x"),
+    "decode float32 B8": Work("float32", "float32", 8, ">= 1.5 x"),
+    "decode prompt of 512, float32": Work("float32", "float32", 0, ">= 1.2 x"),
+} | {
+    f"decode keras-hub {name}": Work(*settings, "> 1.0 x", "decode_keras_hub.py")
+    for name, settings in {
+        "float32 B1": ("float32", "float32", 1),
+        "bfloat16 B1, ours int16": ("int16", "bfloat16", 1),
+        "float32 B8": ("float32", "float32", 8),
+    }.items()
 }
 BYTES = {"float32": 4, "int16": 2, "int8": 1}
 
 
-def rows(peer_python, repeats, seconds):
-    """A table's rows, and the last one of the machine's memory."""
+def rows(peer_python, repeats, seconds, wanted=lambda name: True):
+    """A table's rows of the works that are wanted, and the last one of the machine's memory."""
     bandwidth = read_bandwidth()
     here = os.path.dirname(os.path.abspath(__file__))
-    for work, (weights, _, batch, to_reach) in WORKS.items():
+    for name, work in WORKS.items():
+        if not wanted(name):
+            continue
+        # keras-hub runs where we do.
+        python = peer_python if work.peer == "decode_torch.py" else sys.executable
         commands = [
-            [sys.executable, os.path.join(here, "decode.py"), work],
-            [peer_python, os.path.join(here, "decode_torch.py"), work],
+            [sys.executable, os.path.join(here, "decode.py"), name],
+            [python, os.path.join(here, work.peer), name],
         ]
         ours, peer = turns.alternate(commands, repeats, seconds)
         ratio = f"{statistics.median(ours) / statistics.median(peer):.2f}"
-        if batch == 1:
-            read = statistics.median(ours) * num_weights() * BYTES[weights]
+        if work.rows == 1:
+            read = statistics.median(ours) * num_weights() * BYTES[work.weights]
             ratio += f"; {read / bandwidth:.0%} of what memory gives"
-        yield work, ours, peer, ratio, to_reach
+        yield name, ours, peer, ratio, work.to_reach
     yield "decode: memory is read at", None, None, f"{bandwidth / 1e9:.1f} GB/s", ""
 
 
@@ -87,7 +110,7 @@ def gpt2():
 
 
 def main():
-    weights, _, batch, _ = WORKS[sys.argv[1]]
+    work = WORKS[sys.argv[1]]
     from trainers import startup
 
     startup.import_tensorflow()
@@ -97,8 +120,8 @@ def main():
     from zoo.decoding import loop, samplers
 
     tf.config.threading.set_intra_op_parallelism_threads(turns.THREADS)
-    model = gpt2().compact(weights)
-    rows, length = (batch, PROMPT) if batch else (1, LONG_PROMPT + 1)
+    model = gpt2().compact(work.weights)
+    rows, length = (work.rows, PROMPT) if work.rows else (1, LONG_PROMPT + 1)
     settings = samplers.settings(rows, min_new_tokens=NEW_TOKENS)
     settings["num_top"] = tf.zeros([rows], tf.int32)
     buffer = tf.zeros([rows, NEW_TOKENS], tf.int32)
@@ -110,11 +133,11 @@ def main():
 
     def step():
         carry = begin(tf.constant(tokens), limits, buffer, settings)
-        if batch:
+        if work.rows:
             carry = advance(carry)
         carry["last"].numpy()
 
-    turns.serve(step, batch * NEW_TOKENS or LONG_PROMPT)
+    turns.serve(step, work.rows * NEW_TOKENS or LONG_PROMPT)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,16 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 
 def main():
-    _, precision, batch, _ = WORKS[sys.argv[1]]
+    work = WORKS[sys.argv[1]]
     torch.set_num_threads(turns.THREADS)
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config()).eval().to(getattr(torch, precision))
-    rows, length = (batch, PROMPT) if batch else (1, LONG_PROMPT)
+    model = GPT2LMHeadModel(GPT2Config()).eval().to(getattr(torch, work.peer_weights))
+    rows, length = (work.rows, PROMPT) if work.rows else (1, LONG_PROMPT)
     tokens = torch.randint(1, VOCABULARY_SIZE, (rows, length))
 
     @torch.inference_mode()
     def step():
-        if not batch:
+        if not work.rows:
             model(tokens, use_cache=True, logits_to_keep=1)
             return
         model.generate(
@@ -33,7 +33,7 @@ def main():
             pad_token_id=0,
         )
 
-    turns.serve(step, batch * NEW_TOKENS or LONG_PROMPT)
+    turns.serve(step, work.rows * NEW_TOKENS or LONG_PROMPT)
 
 
 if __name__ == "__main__":

@@ -46,11 +46,13 @@ class Side:
             text=True,
             env=environment,
         )
+        self.note = ""  # the last line before it was ready
 
     def wait_until_ready(self):
         for line in self.process.stdout:
             if line.strip() == "ready":
                 return
+            self.note = line.strip()
         raise SystemExit(f"{' '.join(self.process.args)}: ended with {self.process.wait()}")
 
     def measure(self, seconds):

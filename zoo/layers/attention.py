@@ -145,8 +145,19 @@ def write(caches, new, index):
       The new caches.
     """
     old, new = keras.tree.flatten(caches), keras.tree.flatten(new)
+    rows = ops.shape(index)[0]
+    index = ops.minimum(index, ops.shape(old[0])[2] - ops.shape(new[0])[2])
+    with_first = index == index[0]
 
     # XLA does a slice of a loop's variable in place, and takes long over any other scatter.
+    # Without XLA each slice copies the cache: rows at the first one's slot, mostly all, share one.
+    def write_first(array, part):
+        starts = (0, 0, index[0], 0)
+        if index.shape[0] != 1:
+            held = ops.slice(array, starts, ops.shape(part))
+            part = ops.where(with_first[:, None, None, None], part, held)
+        return ops.slice_update(array, starts, part)
+
     def write_row(row, arrays):
         starts = (row, 0, index[row], 0)
         return [
@@ -154,9 +165,11 @@ def write(caches, new, index):
             for array, part in zip(arrays, new, strict=True)
         ]
 
+    written = [write_first(array, part) for array, part in zip(old, new, strict=True)]
     # One row needs no loop, and LiteRT could not lend its buffers to the results of one.
-    rows = ops.shape(index)[0]
-    written = write_row(0, old) if index.shape[0] == 1 else ops.fori_loop(0, rows, write_row, old)
+    if index.shape[0] != 1:
+        others = ops.where(ops.all(with_first), 0, rows)
+        written = ops.fori_loop(0, others, write_row, written)
     return keras.tree.pack_sequence_as(caches, written)
 
 

@@ -114,6 +114,16 @@ def test_a_cache_keeps_what_was_written_before_and_after_the_new_slots_of_each_r
             assert (after[row, 0] == before[row, 0])[~changed].all()
 
 
+@pytest.mark.parametrize("index", [[2, 2, 2], [2, 0, 2], [1, 9, 2], [9, 0, 1]])
+def test_rows_are_written_at_the_slots_of_their_own(index):
+    cache, new = normal(3, 2, 4, 5), normal(3, 2, 1, 5)
+    expected = np.array(cache)
+    for row, slot in enumerate(index):
+        expected[row, :, min(slot, 3)] = new[row, :, 0]
+    written = write(cache, new, np.array(index, "int32"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(written), expected)
+
+
 def test_what_stands_behind_the_last_slot_of_a_cache_is_written_there():
     cache, new = np.zeros((1, 1, 3, 2), "float32"), np.ones((1, 1, 1, 2), "float32")
     written = write(cache, new, np.array([7], "int32"))
