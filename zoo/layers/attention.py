@@ -145,18 +145,15 @@ def write(caches, new, index):
       The new caches.
     """
     old, new = keras.tree.flatten(caches), keras.tree.flatten(new)
-    rows = ops.shape(index)[0]
-    index = ops.minimum(index, ops.shape(old[0])[2] - ops.shape(new[0])[2])
-    with_first = index == index[0]
 
-    # XLA does a slice of a loop's variable in place, and takes long over any other scatter.
-    # Without XLA each slice copies the cache: rows at the first one's slot, mostly all, share one.
-    def write_first(array, part):
-        starts = (0, 0, index[0], 0)
-        if index.shape[0] != 1:
-            held = ops.slice(array, starts, ops.shape(part))
-            part = ops.where(with_first[:, None, None, None], part, held)
-        return ops.slice_update(array, starts, part)
+    # XLA does a slice of a loop's variable in place, and takes long over any other scatter. Without
+    # XLA each slice copies its cache: one for all rows where they are at the same slot, as they
+    # mostly are. Both are loops, for XLA would copy the caches for a choice between the two.
+    def write_rows(_, arrays):
+        return [
+            ops.slice_update(array, (0, 0, index[0], 0), part)
+            for array, part in zip(arrays, new, strict=True)
+        ]
 
     def write_row(row, arrays):
         starts = (row, 0, index[row], 0)
@@ -165,11 +162,14 @@ def write(caches, new, index):
             for array, part in zip(arrays, new, strict=True)
         ]
 
-    written = [write_first(array, part) for array, part in zip(old, new, strict=True)]
     # One row needs no loop, and LiteRT could not lend its buffers to the results of one.
-    if index.shape[0] != 1:
-        others = ops.where(ops.all(with_first), 0, rows)
-        written = ops.fori_loop(0, others, write_row, written)
+    if index.shape[0] == 1:
+        written = write_rows(0, old)
+    else:
+        together = ops.all(index == index[0])
+        written = ops.fori_loop(0, ops.where(together, 1, 0), write_rows, old)
+        alone = ops.where(together, 0, ops.shape(index)[0])
+        written = ops.fori_loop(0, alone, write_row, written)
     return keras.tree.pack_sequence_as(caches, written)
 
 
