@@ -74,6 +74,7 @@ def test_perplexity_with_a_stride_is_that_of_one_window_after_another(tmp_path, 
     found = metrics.Evaluation(model, plan, tf.distribute.get_strategy()).run()
     assert found["tokens"] == len(nll) == store.meta["target_tokens"]
     assert found["loss"] == pytest.approx(np.mean(nll), rel=1e-5)
+    assert found["evaluation_stride"] == stride
 
 
 def test_word_perplexity_counts_words_and_line_ends_whatever_the_tokens(tmp_path):

@@ -34,9 +34,11 @@ class Plan:
     Attributes:
       rows_per_epoch, steps_per_epoch: int; the last step may be partly empty.
       feature_shapes: {name: (dtype, shape of a row)}, None for a length that changes.
+      evaluation_stride: of windows that overlap, else None; see `windows`.
     """
 
     rows_per_epoch: int
+    evaluation_stride: int | None = None
 
     def __init__(
         self, store, batch_size, sequence_length, seed=0, source_length=None, training=True
@@ -131,6 +133,7 @@ class Windows(Plan):
         else:
             self.rows_per_epoch = 1 + -(-max(tokens - length, 0) // self.stride)
             self.shifts = 1
+            self.evaluation_stride = evaluation_stride
 
     def rows(self, epoch, row, real):
         length = self.sequence_length

@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainers.data.made import language_store, pair_store
 from trainers.data.batches import contiguous, windows
-from trainers.data.example_batches import bucketed, packed
+from trainers.data.example_batches import auto, bucketed, packed
 from trainers.data.simple_tokenizers import WordsTokenizer
 from trainers.errors import UserError
 
@@ -206,7 +206,9 @@ def test_overlapping_windows_count_each_token_once_after_enough_context(
             places = np.flatnonzero(batch["weights"][row])
             start = (step * batch_size + row) * stride
             counted += list(start + places)
-            np.testing.assert_array_equal(batch["targets"][row, places], store.tokens[start:][places])
+            np.testing.assert_array_equal(
+                batch["targets"][row, places], store.tokens[start:][places]
+            )
             if len(places) and start:
                 assert places[0] >= length - stride
     assert counted == list(range(tokens))
@@ -316,3 +318,12 @@ def test_too_little_text_and_the_wrong_task_are_explained(plan_of, tmp_path):
 def test_language_modelling_has_nothing_for_an_encoder(plan_of, tmp_path):
     with pytest.raises(UserError, match="nothing for an encoder to read"):
         plan_of(language_store(tmp_path, ["abc"]), 1, 8, source_length=8)
+
+
+def test_auto_packs_pairs_and_cuts_a_stream_to_windows(tmp_path):
+    pair_plans = [plan_of(pair_store(tmp_path, pairs(40)), 4, 64) for plan_of in (auto, packed)]
+    same(pair_plans[0].batch(3), pair_plans[1].batch(3))
+    text_plans = [
+        plan_of(language_store(tmp_path, texts(40)), 4, 64) for plan_of in (auto, windows)
+    ]
+    same(text_plans[0].batch(3), text_plans[1].batch(3))
