@@ -23,14 +23,16 @@ class Checkpoints:
 
     Args:
       folder: made with the first checkpoint.
-      keep: how many of the newest to keep, beside the best.
+      keep: how many of the newest to keep.
       best_metric: name of the metric whose least value marks the best.
       writes: whether this process writes them, the chief of a cluster.
+      keep_best: how many of the best to keep beside them.
     """
 
-    def __init__(self, folder, keep=3, best_metric="val_loss", writes=True):
+    def __init__(self, folder, keep=3, best_metric="val_loss", writes=True, keep_best=1):
         self.folder = folder
         self.keep = max(keep, 1)
+        self.keep_best = max(keep_best, 1)
         self.best_metric = best_metric
         self.writes = writes
         self.thread = ThreadPoolExecutor(max_workers=1)
@@ -110,7 +112,7 @@ class Checkpoints:
             self.remove_old()
 
     def remove_old(self):
-        kept = {*self.steps()[-self.keep :], self.best()}
+        kept = {*self.steps()[-self.keep :], *self.ranked()[: self.keep_best]}
         for step in self.steps():
             if step not in kept:
                 shutil.rmtree(self.path(step))
@@ -120,12 +122,16 @@ class Checkpoints:
 
     def best(self):
         """The step of the best checkpoint; None if none has been evaluated."""
+        return next(iter(self.ranked()), None)
+
+    def ranked(self):
+        """Steps of the checkpoints that have been evaluated, the best first."""
         values = {}
         for step in self.steps():
             value = (read_meta(self.path(step)) or {}).get("metrics", {}).get(self.best_metric)
             if value is not None:
                 values[step] = value
-        return min(values, key=values.get) if values else None
+        return sorted(values, key=values.get)
 
     def newest_sound(self, report=print):
         """The step of the newest checkpoint whose files are what was written; None if there is none.
@@ -165,6 +171,29 @@ class Checkpoints:
             raise UserError(f"{self.folder}: there is no checkpoint; train first")
         return step
 
+    def choose_several(self, which, count, report=print):
+        """Steps of the `count` "newest" or "best" checkpoints, ascending.
+
+        Raises:
+          UserError: there are not so many.
+        """
+        chosen = []
+        for step in self.ranked() if which == "best" else reversed(self.steps()):
+            if len(chosen) == count:
+                break
+            if fault := find_fault(self.path(step)):
+                report(f"{self.path(step)}: {fault}; leaving it out of the average")
+            else:
+                chosen.append(step)
+        if len(chosen) < count:
+            kind, setting = ("evaluated ", "_best") if which == "best" else ("", "")
+            raise UserError(
+                f"Experiment.averaged_checkpoints = {count}: {self.folder} has {len(chosen)} "
+                f"{kind}checkpoints; average no more, or train with "
+                f"train.keep{setting}_checkpoints = {count}"
+            )
+        return sorted(chosen)
+
 
 def find(path):
     """The checkpoint at `path`: a checkpoint, or the newest of a model_dir.
@@ -179,6 +208,12 @@ def find(path):
     elif fault := find_fault(path):
         raise UserError(f"{path}: {fault}")
     return path
+
+
+def name_of(steps):
+    """A checkpoint, or the mean of several, as messages call it."""
+    *others, last = (f"{step:,}" for step in steps)
+    return f"the mean of steps {', '.join(others)} and {last}" if others else f"step {last}"
 
 
 def find_fault(path):

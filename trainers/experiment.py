@@ -13,7 +13,7 @@ from trainers.checkpoints import Checkpoints
 from trainers.data import store, tokenizers
 from trainers.data.batches import windows
 from trainers.errors import UserError
-from trainers.train_state import restore_weights
+from trainers.train_state import restore_mean
 
 
 @gin.configurable
@@ -26,6 +26,9 @@ class Experiment:
       task: see data/tasks.py.
       batches: a batch plan's function, see data/batches.py.
       batch_size: examples or rows in a global step.
+      batch_tokens: where set, gives `batch_size`: as many rows as have no more tokens than this,
+        padding included, on the side where they are longer; of more than 8, a multiple of 8 that
+        replicas and micro-batches can divide.
       sequence_length: tokens of a row of the decoder.
       source_length: tokens of a row of the encoder; None for `sequence_length`.
       evaluation_batch_size: rows in a step of evaluation; None for `batch_size`.
@@ -34,7 +37,12 @@ class Experiment:
       seed: of initialisation, data order and dropout.
       strategy, cpu_replicas, cluster, communication, tpu: see `strategies.make_strategy`.
       precision: Keras' dtype policy.
-      checkpoint: which one evaluation and export take, the "newest" or the "best".
+      subword_sampling: None, or how training cuts texts otherwise in every epoch; see
+        data/subword_sampling.py.
+      checkpoint: what evaluation and export take: the "newest" or the "best" one, or the mean of
+        the weights of several, "average_of_newest" or "average_of_best"; where training keeps
+        averages of its weights, the mean of those.
+      averaged_checkpoints: how many that mean is of.
       max_length: the most tokens of prompt and answer together in an export; None for the
         longer of `sequence_length` and `source_length`.
       data_dir: folder of token stores, which runs may share; None for one in the model_dir.
@@ -45,6 +53,7 @@ class Experiment:
     batch_size: int
     sequence_length: int
     batches: Callable = windows
+    batch_tokens: int | None = None
     source_length: int | None = None
     evaluation_batch_size: int | None = None
     tokenizer: str = "bytes"
@@ -56,9 +65,23 @@ class Experiment:
     communication: Literal["auto", "ring", "nccl", "hierarchical"] = "auto"
     tpu: str = "local"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    checkpoint: Literal["newest", "best"] = "newest"
+    subword_sampling: Any = None
+    checkpoint: Literal["newest", "best", "average_of_newest", "average_of_best"] = "newest"
+    averaged_checkpoints: int = 5
     max_length: int | None = None
     data_dir: str | None = None
+
+    def __post_init__(self):
+        if self.averaged_checkpoints < 1:
+            raise UserError(
+                f"Experiment.averaged_checkpoints = {self.averaged_checkpoints}: must be at least 1"
+            )
+        if self.batch_tokens is not None:
+            length = max(self.sequence_length, self.source_length or 1)
+            rows = self.batch_tokens // length
+            if rows < 1:
+                raise UserError(f"BATCH_TOKENS = {self.batch_tokens}: a row alone has {length}")
+            self.batch_size = rows - rows % 8 if rows > 8 else rows
 
     def begin(self):
         """Sets devices and precision, before anything else touches TensorFlow's devices.
@@ -73,6 +96,8 @@ class Experiment:
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name.upper()} = {getattr(self, name)}: must be at least 1")
         self.task.check()
+        if self.subword_sampling:
+            self.subword_sampling.check(self.tokenizer)
         strategy = strategies.make_strategy(
             self.strategy, self.cpu_replicas, self.cluster, self.communication, self.tpu
         )
@@ -92,17 +117,40 @@ class Experiment:
             return self.make_model(tokenizer), tokenizer
 
     def load(self, directory, strategy=None):
-        """(model, tokenizer, step) as trained.
+        """(model, tokenizer, steps) as trained: the weights are the mean of those at `steps`.
 
         Raises:
-          UserError: nothing has been trained in the model_dir.
+          UserError: nothing has been trained in the model_dir, or there are fewer checkpoints
+            than are averaged.
         """
         saved = Checkpoints(directory.checkpoints)
-        step = saved.choose(self.checkpoint)
+        if self.averages:
+            steps = saved.choose_several(self.averages, self.averaged_checkpoints)
+        else:
+            steps = [saved.choose(self.checkpoint)]
         strategy = strategy or tf.distribute.get_strategy()
         model, tokenizer = self.make(directory, strategy, anew=False)
-        restore_weights(model, saved.path(step))
-        return model, tokenizer, step
+        restore_mean(model, [saved.path(step) for step in steps])
+        return model, tokenizer, steps
+
+    @property
+    def averages(self):
+        """Which checkpoints are averaged, "newest" or "best"; None for none."""
+        return {"average_of_newest": "newest", "average_of_best": "best"}.get(self.checkpoint)
+
+    def check_averaged(self, newest, best, what):
+        """Raises UserError where there will be fewer checkpoints than are averaged.
+
+        Args:
+          newest, best: how many there will be.
+          what: names of the settings that say so, for the message.
+        """
+        there = {"newest": newest, "best": best}.get(self.averages, self.averaged_checkpoints)
+        if there < self.averaged_checkpoints:
+            raise UserError(
+                f"Experiment.averaged_checkpoints = {self.averaged_checkpoints}: training leaves "
+                f"only {there} to choose from; average fewer, or change {what}"
+            )
 
     def make_model(self, tokenizer):
         """The model as it is before training, the same for the same seed."""
@@ -124,14 +172,20 @@ class Experiment:
         batch_size = self.batch_size
         if not training and self.evaluation_batch_size:
             batch_size = self.evaluation_batch_size
-        return self.batches(
-            store.build_store(self.task, split, tokenizer, self.data_dir or directory.data),
-            batch_size=batch_size,
-            sequence_length=self.sequence_length,
-            seed=self.seed,
-            source_length=self.longest_source if model.reads_source else None,
-            training=training,
-        )
+
+        def plan_of(tokenizer):
+            return self.batches(
+                store.build_store(self.task, split, tokenizer, self.data_dir or directory.data),
+                batch_size=batch_size,
+                sequence_length=self.sequence_length,
+                seed=self.seed,
+                source_length=self.longest_source if model.reads_source else None,
+                training=training,
+            )
+
+        if training and self.subword_sampling:
+            return self.subword_sampling.plan(plan_of, tokenizer)
+        return plan_of(tokenizer)
 
     @property
     def longest_source(self):

@@ -36,6 +36,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import model_card
+from trainers.checkpoints import name_of
 from trainers.errors import UserError
 from trainers.metrics import Evaluation
 from trainers.model_dir import ModelDir
@@ -82,7 +83,7 @@ def export(
     directory = ModelDir(model_dir)
     # Whatever it was trained in: kept as they are, weights are turned into nothing else at a step.
     keras.config.set_dtype_policy("float32")
-    model, tokenizer, step = experiment.load(directory)
+    model, tokenizer, steps = experiment.load(directory)
     parameters = model.count_params()
     if xla is None:
         xla = weights != "float32" or parameters >= WORTH_COMPILING
@@ -95,7 +96,7 @@ def export(
     facts = {
         "name": name,
         "family": type(model).__name__,
-        "step": step,
+        "steps": steps,
         "parameters": parameters,
         "weights": weights,
         "max_length": settings["max_length"],
@@ -117,7 +118,7 @@ def export(
         chat_template=chat_template,
         finish=lambda folder: model_card.write(folder, facts, directory.metrics),
     )
-    print(f"exported step {step:,} to {directory.export}")
+    print(f"exported {name_of(steps)} to {directory.export}")
     return directory.export
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import gin
 import tensorflow as tf
 
+from trainers.checkpoints import name_of
 from trainers.errors import UserError
 from trainers.export import text_settings
 from trainers.model_dir import ModelDir
@@ -45,13 +46,13 @@ def export(
       UserError: nothing has been trained there, or settings that do not fit.
     """
     directory = ModelDir(model_dir)
-    model, _, step = experiment.load(directory)
+    model, _, steps = experiment.load(directory)
     max_length = text_settings(experiment, model)["max_length"]
     paths = []
     for kind in weights:
         path = os.path.join(directory.litert, f"{kind}.tflite")
         paths.append(convert(model, path, max_length, prompt_length, kind))
-        print(f"exported step {step:,} to {path}, {os.path.getsize(path) / 1e6:.1f} MB")
+        print(f"exported {name_of(steps)} to {path}, {os.path.getsize(path) / 1e6:.1f} MB")
     return paths
 
 

@@ -73,6 +73,11 @@ class Loop:
         self.interruption.wait_for_reports()
         self.watching.on_train_begin()
         self.callback_states.set(self.notes_at_first.get("callbacks", []))
+        if self.notes_at_first.get("ended_by") == self.callback_states.chosen():
+            print(
+                f"a callback ended training at step {self.now:,}; with other callbacks it goes on"
+            )
+            self.model.stop_training = True
         self.watching.on_epoch_begin(self.now // self.evaluate_every)
         while self.due or not self.is_finished():
             if self.is_asked_to_stop():
@@ -164,6 +169,7 @@ class Loop:
             "evaluation_due": self.due,
             "logs": self.logs,
             "callbacks": self.callback_states.get(),
+            "ended_by": self.callback_states.chosen() if self.model.stop_training else None,
             **self.recovery.state(),
         }
 

@@ -41,7 +41,8 @@ class Evaluation:
 
         Returns:
           {name: float} of `loss`, `perplexity`, `accuracy` and `tokens`, and where nothing of
-          the text was cut `bits_per_byte` and `word_perplexity`. None if stopped.
+          the text was cut `bits_per_byte` and `word_perplexity`; of overlapping windows their
+          `evaluation_stride`. None if stopped.
         """
         self.carried.reset()
         count = self.plan.steps_per_epoch
@@ -53,7 +54,10 @@ class Evaluation:
             steps = min(STEPS_BETWEEN_QUESTIONS, count - done)
             totals += self._loop(iterator, tf.constant(steps)).numpy()
         loss, correct, tokens = totals
-        return measures(loss, correct, int(tokens), self.plan.store.meta)
+        found = measures(loss, correct, int(tokens), self.plan.store.meta)
+        if self.plan.evaluation_stride:
+            found["evaluation_stride"] = self.plan.evaluation_stride
+        return found
 
     def loop(self, iterator, count):
         totals = tf.zeros(3, tf.float64)

@@ -3,10 +3,11 @@
 import os
 
 from trainers.callbacks import metrics_file
+from trainers.checkpoints import name_of
 
 CARD = """# {name}
 
-{family}, exported at step {step:,} of its training.
+{family}, {weights_of} of its training.
 
 | | |
 |---|---|
@@ -47,18 +48,25 @@ def write(folder, facts, metrics):
         for parent, _, names in os.walk(folder)
         for name in names
     )
-    text = CARD.format(**facts, megabytes=size / 1e6, figures=figures(metrics, facts["step"]))
+    text = CARD.format(
+        **facts,
+        weights_of=name_of(facts["steps"]),
+        megabytes=size / 1e6,
+        figures=figures(metrics, facts["steps"]),
+    )
     with open(os.path.join(folder, "model_card.md"), "w", encoding="utf-8") as file:
         file.write(text)
 
 
-def figures(metrics, step):
-    """A table of the last measures of each split at the step or before."""
+def figures(metrics, steps):
+    """A table of the last measures of each split at the step or before, or of the mean of steps."""
     lines = metrics_file.read(metrics) if os.path.exists(metrics) else []
     measured = {
         line["split"]: line
         for line in lines
-        if line.get("split") in ("validation", "test") and line["step"] <= step
+        if line.get("split") in ("validation", "test")
+        and line["step"] <= steps[-1]
+        and line.get("averaged_steps") == (steps if len(steps) > 1 else None)
     }
     if not measured:
         return "None was measured."

@@ -11,6 +11,7 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
+from trainers.checkpoints import name_of
 from trainers.errors import UserError
 from trainers.export import ExportError
 from trainers.model_dir import ModelDir
@@ -26,9 +27,9 @@ def export(experiment, model_dir):
       UserError: nothing has been trained there; see also `convert`.
     """
     directory = ModelDir(model_dir)
-    model, _, step = experiment.load(directory)
+    model, _, steps = experiment.load(directory)
     path = convert(model, os.path.join(directory.onnx, "logits.onnx"))
-    print(f"exported step {step:,} to {path}, {os.path.getsize(path) / 1e6:.1f} MB")
+    print(f"exported {name_of(steps)} to {path}, {os.path.getsize(path) / 1e6:.1f} MB")
     return path
 
 

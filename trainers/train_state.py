@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from trainers.checkpoints import STATE
@@ -92,3 +93,22 @@ def restore_weights(model, path):
         if not reader.has_tensor(name):
             break
         variable.assign(reader.get_tensor(name))
+
+
+def restore_mean(model, paths):
+    """Reads the mean of the weights of checkpoints, of each what `restore_weights` would read.
+
+    It is made in float64. What is not of floating point is that of the last one.
+
+    Raises:
+      UserError: they do not fit the model.
+    """
+    sums = [0.0] * len(model.weights)
+    for path in paths:
+        restore_weights(model, path)
+        sums = [
+            total + np.asarray(w, "float64") for total, w in zip(sums, model.weights, strict=True)
+        ]
+    for weight, total in zip(model.weights, sums, strict=True):
+        if weight.dtype.startswith("float"):
+            weight.assign(total / len(paths))

@@ -26,6 +26,9 @@ from trainers.throughput import Throughput
 from trainers.train_state import TrainState, restore_weights
 from trainers.xla import use_xla
 
+# What tells one measure of metrics.jsonl from another.
+WHAT = ("step", "split", "averaged_steps", "evaluation_stride")
+
 
 @gin.configurable(denylist=["experiment", "model_dir"])
 def train(
@@ -49,6 +52,7 @@ def train(
     evaluate_every_steps: int | None = None,
     checkpoint_every_steps: int | None = None,
     keep_checkpoints: int = 3,
+    keep_best_checkpoints: int = 1,
     best_metric: str = "val_loss",
     recovery: Callable = Recovery,
     initial_checkpoint: str | None = None,
@@ -83,7 +87,8 @@ def train(
       evaluate_every_steps: steps between evaluations; None for once an epoch. The last step
         is always followed by one.
       checkpoint_every_steps: steps between checkpoints; None for those of evaluations alone.
-      keep_checkpoints: how many of the newest are kept, beside the best.
+      keep_checkpoints: how many of the newest are kept.
+      keep_best_checkpoints: how many of the best are kept beside them.
       best_metric: name of the metric whose least value marks the best checkpoint.
       recovery: function to a Recovery: what is done about a loss that is no number.
       initial_checkpoint: model_dir or checkpoint whose weights a new run begins with.
@@ -97,6 +102,8 @@ def train(
         being saved.
     """
     directory = ModelDir(model_dir)
+    keep = keep_checkpoints, keep_best_checkpoints
+    experiment.check_averaged(*keep, "train.keep_checkpoints or train.keep_best_checkpoints")
     with contextlib.ExitStack() as held:
         interruption = held.enter_context(Interruption(max_seconds))
         strategy = experiment.begin()
@@ -104,7 +111,9 @@ def train(
         chief = strategies.is_chief(strategy)
         if chief:
             held.enter_context(directory.locked())
-        saved = checkpoints.Checkpoints(directory.checkpoints, keep_checkpoints, best_metric, chief)
+        saved = checkpoints.Checkpoints(
+            directory.checkpoints, keep_checkpoints, best_metric, chief, keep_best_checkpoints
+        )
         newest = saved.newest_sound()
         if not strategies.all_agree(strategy, -1 if newest is None else newest):
             raise UserError(f"{model_dir}: workers see other checkpoints in it; it must be shared")
@@ -115,6 +124,16 @@ def train(
             held_out = experiment.make_plan("validation", model, tokenizer, directory)
             evaluation = metrics.Evaluation(model, held_out, strategy, use_xla(xla))
         steps = steps_of(steps, epochs, tokens, plan)
+        evaluate_every = evaluate_every_steps or plan.steps_per_epoch
+        checkpoint_every = checkpoint_every_steps or evaluate_every
+        if export_at_end:
+            evaluated = {*range(evaluate_every, steps, evaluate_every), steps}
+            made = evaluated | {*range(checkpoint_every, steps, checkpoint_every)}
+            experiment.check_averaged(
+                len(made),
+                len(evaluated) if evaluation else 0,
+                "STEPS, EVAL_EVERY or CHECKPOINT_EVERY",
+            )
         with strategy.scope():
             rate = schedule(steps=steps, steps_per_epoch=plan.steps_per_epoch, peak=learning_rate)
             model.optimizer = optimizers.prepare(
@@ -143,7 +162,6 @@ def train(
         if chief:
             config.save(model_dir)
         make_text_model = functools.partial(text_model_of, experiment, model, tokenizer)
-        evaluate_every = evaluate_every_steps or plan.steps_per_epoch
         Loop(
             state,
             saved,
@@ -158,7 +176,7 @@ def train(
             steps=steps,
             report_every=report_every_steps,
             evaluate_every=evaluate_every,
-            checkpoint_every=checkpoint_every_steps or evaluate_every,
+            checkpoint_every=checkpoint_every,
         ).run()
         interruption.wait_no_more()
         if chief and export_at_end and not is_exported(directory, saved):
@@ -182,15 +200,19 @@ def evaluate(experiment, model_dir, split):
     """
     directory = ModelDir(model_dir)
     strategy = experiment.begin()
-    model, tokenizer, step = experiment.load(directory, strategy)
+    model, tokenizer, steps = experiment.load(directory, strategy)
     plan = experiment.make_plan(split, model, tokenizer, directory)
     found = metrics.Evaluation(model, plan, strategy, use_xla("auto")).run()
     if not strategies.is_chief(strategy):
         return found
-    print(f"{split}, step {step:,}: " + ", ".join(f"{k} {v:,.6g}" for k, v in found.items()))
-    known = {(line["step"], line["split"]) for line in metrics_file.read(directory.metrics)}
-    if (step, split) not in known:
-        metrics_file.append(directory.metrics, {"step": step, "split": split, **found})
+    figures = ", ".join(f"{k} {v:,.6g}" for k, v in found.items())
+    print(f"{split}, {checkpoints.name_of(steps)}: {figures}")
+    line = {"step": steps[-1], "split": split, **found}
+    if len(steps) > 1:
+        line["averaged_steps"] = steps
+    known = metrics_file.read(directory.metrics)
+    if not any(all(old.get(name) == line.get(name) for name in WHAT) for old in known):
+        metrics_file.append(directory.metrics, line)
     return found
 
 

@@ -185,6 +185,59 @@ def test_evaluation_and_export_take_the_average_of_the_weights(decoder, tmp_path
     assert again["loss"] == pytest.approx(lines[-1]["loss"], rel=1e-6)
 
 
+def test_evaluation_and_export_take_the_mean_of_checkpoints(decoder, tmp_path):
+    status, _, err = decoder(
+        EVAL_EVERY=5,
+        train__keep_checkpoints=3,
+        train__export_at_end=True,
+        Experiment__checkpoint="average_of_newest",
+        Experiment__averaged_checkpoints=3,
+    )
+    assert status == 0, err
+    readers = [
+        tf.train.load_checkpoint(f"{tmp_path}/run/checkpoints/step_{step}/state")
+        for step in (10, 15, 20)
+    ]
+    exported = tf.train.load_checkpoint(f"{tmp_path}/run/export/variables/variables")
+    values = [exported.get_tensor(n) for n in exported.get_variable_to_shape_map()]
+    names = [n for n in readers[0].get_variable_to_shape_map() if n.startswith("model/")]
+    assert len(names) == 10
+    for name in names:
+        mean = np.mean([np.float64(reader.get_tensor(name)) for reader in readers], axis=0)
+        assert any(np.array_equal(mean.astype("float32"), value) for value in values), name
+    status, out, err = command(f"--model_dir={tmp_path}/run", "--mode=evaluate")
+    assert status == 0, err
+    assert out.startswith("validation, the mean of steps 10, 15 and 20: loss ")
+    command(f"--model_dir={tmp_path}/run", "--mode=evaluate")  # is written once
+    *alone, averaged = metrics_of(tmp_path / "run", "validation")
+    assert [line["step"] for line in alone] == [5, 10, 15, 20]
+    assert averaged["step"] == 20 and averaged["averaged_steps"] == [10, 15, 20]
+    assert averaged["loss"] != alone[-1]["loss"]
+    assert command(f"--model_dir={tmp_path}/run", "--mode=export")[0] == 0
+    card = (tmp_path / "run" / "export" / "model_card.md").read_text()
+    assert "the mean of steps 10, 15 and 20 of its training" in card
+    assert f"loss {averaged['loss']:,.5g}," in card
+    stride = "--gin_param=windows.evaluation_stride = 8"
+    assert command(f"--model_dir={tmp_path}/run", "--mode=evaluate", stride)[0] == 0
+    *_, with_stride = metrics_of(tmp_path / "run", "validation")
+    assert with_stride["evaluation_stride"] == 8
+    assert with_stride["tokens"] == averaged["tokens"]
+    assert with_stride["loss"] != averaged["loss"]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"train__keep_checkpoints": 4}, "leaves only 4 to choose from"),
+        ({"train__keep_checkpoints": 5, "train__export_at_end": True}, "leaves only 2 to choose"),
+        ({"Experiment__averaged_checkpoints": 0}, "averaged_checkpoints = 0: must be at least 1"),
+    ],
+)
+def test_too_few_checkpoints_to_average_are_refused_before_training(decoder, settings, message):
+    status, out, err = decoder(Experiment__checkpoint="average_of_newest", **settings)
+    assert status == 1 and message in err and "step" not in out
+
+
 def test_an_export_of_fewer_bytes_says_what_it_costs_and_has_a_card(decoder, tmp_path):
     assert decoder()[0] == 0
     options = ("weights = 'int8'", "licence = 'CC0-1.0'", "chat_template = '{{ messages }}'")
@@ -232,6 +285,57 @@ def test_any_keras_callback_can_stand_beside_ours(decoder, tmp_path):
     assert (tmp_path / "log.csv").read_text().count("\n") == 3
     assert [line["step"] for line in metrics_of(tmp_path / "run", "validation")] == [5, 10]
     assert os.path.exists(tmp_path / "run" / "checkpoints" / "step_10")
+
+
+def test_a_run_that_early_stopping_ended_stays_ended_until_its_settings_change(decoder, tmp_path):
+    def run(patience):
+        status, out, err = decoder(
+            "--gin_param=train.callbacks = [@EarlyStopping]",
+            "--gin_param=EarlyStopping.min_delta = 100.0",
+            f"--gin_param=EarlyStopping.patience = {patience}",
+            EVAL_EVERY=2,
+            STEPS=1000,
+        )
+        assert status == 0, err
+        return out, [line["step"] for line in metrics_of(tmp_path / "run", "validation")]
+
+    assert run(2)[1] == [2, 4, 6]
+    out, steps = run(2)
+    assert "a callback ended training at step 6; with other callbacks it goes on" in out
+    assert steps == [2, 4, 6]
+    assert run(4)[1] == [2, 4, 6, 8, 10]  # patience is counted from the best, as in one run
+
+
+def test_early_stopping_is_told_who_keeps_the_best_weights(decoder):
+    status, _, err = decoder(
+        "--gin_param=train.callbacks = [@EarlyStopping]",
+        "--gin_param=EarlyStopping.restore_best_weights = True",
+    )
+    assert status == 1 and 'Experiment.checkpoint = "best"' in err
+
+
+def test_a_budget_of_tokens_takes_the_place_of_rows(decoder, tmp_path):
+    status, _, err = decoder("--gin_param=Experiment.batches = @auto", BATCH_TOKENS=300, STEPS=5)
+    assert status == 0, err
+    (report,) = metrics_of(tmp_path / "run", "train")
+    assert report["tokens"] == 5 * 8 * 32  # nine rows of 32 would fit; eight can be divided
+    status, _, err = decoder(BATCH_TOKENS=31)
+    assert status == 1 and "BATCH_TOKENS = 31: a row alone has 32" in err
+
+
+def test_training_on_sampled_subwords_ends_the_same_from_stores_made_anew(tmp_path):
+    sampling = ["Experiment.subword_sampling = @BpeDropout()", "BpeDropout.copies = 2"]
+    flags = arguments(str(tmp_path), "decoder_lm", TOKENIZER="bpe", VOCABULARY_SIZE=270, STEPS=40)
+    flags += [f"--gin_param={each}" for each in sampling]
+    assert command(*flags, f"--model_dir={tmp_path}/run")[0] == 0
+    expected = tensors(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step_40")
+    shutil.rmtree(tmp_path / "run" / "data")
+    status, out, err = command(*flags, f"--model_dir={tmp_path}/run")
+    assert status == 0 and "step_30" in out, err
+    assert_same(tensors(tmp_path / "run"), expected)
+    stores = [name for name in os.listdir(tmp_path / "run" / "data") if "lock" not in name]
+    assert sorted(name.split("-")[0] for name in stores) == ["train", "train", "validation"]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_good(decoder, tmp_path):

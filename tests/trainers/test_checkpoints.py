@@ -152,3 +152,23 @@ def test_a_worker_that_is_not_the_chief_writes_nothing(tmp_path):
     made.save(State(), 10, {})
     made.annotate(10, {}, {})
     assert not os.path.exists(tmp_path / "checkpoints")
+
+
+def test_several_are_chosen_by_age_or_by_rank_without_damaged_ones(tmp_path):
+    made = saved(tmp_path, [3.0, 1.0, 2.0, 2.5, None], keep=2, keep_best=3)
+    assert made.steps() == [20, 30, 40, 50]
+    assert made.choose_several("newest", 3) == [30, 40, 50]
+    assert made.choose_several("best", 2) == [20, 30]
+    truncate(os.path.join(made.path(30), "state.index"))
+    lines = []
+    assert made.choose_several("newest", 3, report=lines.append) == [20, 40, 50]
+    assert lines == [f"{made.path(30)}: state.index is damaged; leaving it out of the average"]
+    with pytest.raises(UserError, match="has 2 evaluated checkpoints.*keep_best_checkpoints = 3"):
+        made.choose_several("best", 3, report=lines.append)
+    with pytest.raises(UserError, match="has 3 checkpoints.*train.keep_checkpoints = 4"):
+        made.choose_several("newest", 4, report=lines.append)
+
+
+def test_what_is_taken_is_named():
+    assert checkpoints.name_of([1000]) == "step 1,000"
+    assert checkpoints.name_of([10, 20, 1000]) == "the mean of steps 10, 20 and 1,000"

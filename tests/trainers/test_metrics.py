@@ -53,6 +53,43 @@ def test_every_token_counts_once_whatever_the_shape_of_batches(
     assert found["word_perplexity"] == pytest.approx(math.exp(sums[0] / words), rel=1e-5)
 
 
+@pytest.mark.parametrize("stride", [1, 5, 32])
+def test_perplexity_with_a_stride_is_that_of_one_window_after_another(tmp_path, stride):
+    # Truth: the loop of Hugging Face's guide to the perplexity of fixed-length models.
+    store = language_store(tmp_path, TEXTS[:8], split="validation")
+    model = random_weights(DecoderLM(257, num_layers=1, width=16))
+    length, end = 32, 0
+    inputs = np.concatenate([[0], store.tokens[:-1]]).astype(np.int32)
+    targets = store.tokens.astype(np.int32)
+    nll = []
+    for begin in range(0, len(targets), stride):
+        before, end = end, min(begin + length, len(targets))
+        logits = np.asarray(model({"inputs": inputs[None, begin:end]}), np.float64)[0]
+        log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        for place in range(before, end):
+            nll.append(-log_probabilities[place - begin, targets[place]])
+        if end == len(targets):
+            break
+    plan = windows(store, 3, length, training=False, evaluation_stride=stride)
+    found = metrics.Evaluation(model, plan, tf.distribute.get_strategy()).run()
+    assert found["tokens"] == len(nll) == store.meta["target_tokens"]
+    assert found["loss"] == pytest.approx(np.mean(nll), rel=1e-5)
+    assert found["evaluation_stride"] == stride
+
+
+def test_word_perplexity_counts_words_and_line_ends_whatever_the_tokens(tmp_path):
+    # By hand: lines of 3, 0 and 2 words are 5 words and 3 ends; a model that finds all 257
+    # tokens equally likely takes log 257 nats for each of the 24 bytes and 3 ends.
+    store = language_store(tmp_path, ["one two three", "", "four  fives"], split="validation")
+    model = DecoderLM(257, num_layers=1, width=16)
+    for weight in model.weights:
+        weight.assign(keras.ops.zeros_like(weight))
+    plan = windows(store, 2, 8, training=False)
+    found = metrics.Evaluation(model, plan, tf.distribute.get_strategy()).run()
+    assert found["tokens"] == 13 + 0 + 11 + 3
+    assert found["word_perplexity"] == pytest.approx(257 ** (27 / 8), rel=1e-5)
+
+
 def test_a_carried_state_begins_at_zero_in_every_evaluation(tmp_path):
     store = language_store(tmp_path, TEXTS, split="validation")
     model = random_weights(LSTMLM(257, num_layers=2, width=12))

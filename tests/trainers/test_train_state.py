@@ -48,3 +48,30 @@ def test_averages_are_read_in_place_of_the_weights(tmp_path):
     train_state.restore_weights(model, path)
     for variable, average in zip(model.trainable_variables, expected, strict=True):
         np.testing.assert_array_equal(variable, average)
+
+
+@pytest.mark.parametrize("with_averages", [False, True])
+def test_the_mean_of_checkpoints_is_numpys_in_any_order(tmp_path, with_averages):
+    draw, paths, kept = np.random.default_rng(0), [], []
+    for step in range(3):
+        model, path = InAList(), str(tmp_path / f"step_{step}")
+        for weight in model.weights:
+            weight.assign(draw.normal(size=weight.shape) * 10.0**step)
+        held = {"model": train_state.by_path(model.weights)}
+        kept.append([weight.numpy() for weight in model.weights])
+        if with_averages:
+            averages = [draw.normal(size=weight.shape) for weight in model.weights]
+            held["averages"] = [tf.Variable(average, dtype="float32") for average in averages]
+            kept[-1] = [average.numpy() for average in held["averages"]]
+        tf.train.Checkpoint(**held).write(f"{path}/state")
+        paths.append(path)
+    expected = [np.mean(np.float64(each), axis=0) for each in zip(*kept, strict=True)]
+    model, other = InAList(), InAList()
+    train_state.restore_mean(model, paths)
+    train_state.restore_mean(other, paths[::-1])
+    for weight, again, mean in zip(model.weights, other.weights, expected, strict=True):
+        np.testing.assert_array_equal(weight, mean.astype("float32"))
+        np.testing.assert_allclose(weight, again, rtol=1e-6)
+    train_state.restore_mean(model, paths[:1])
+    for weight, values in zip(model.weights, kept[0], strict=True):
+        np.testing.assert_array_equal(weight, values)

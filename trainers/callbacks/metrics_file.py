@@ -8,7 +8,7 @@ import keras
 
 PREFIX = "val_"
 FIRST = ("step", "split", "loss", "perplexity", "bits_per_byte")  # as a reader looks for them
-COUNTS = ("step", "tokens")  # which Keras makes floats of
+COUNTS = ("step", "tokens", "evaluation_stride")  # which Keras makes floats of
 
 
 class MetricsFile(keras.callbacks.Callback):

@@ -3,6 +3,7 @@
 import keras
 
 from trainers.callbacks import metrics_file, progress, samples, tensorboard
+from trainers.errors import UserError
 
 WRITERS = (
     samples.Samples,
@@ -32,6 +33,9 @@ def watch(directory, model, now, steps, notes, callbacks, chief, make_text_model
     Returns:
       keras.callbacks.CallbackList, whose `params` are `steps`, `tensorboard` and
       `make_text_model`.
+
+    Raises:
+      UserError: EarlyStopping is to restore the best weights, which checkpoints keep.
     """
     ours, board = [], None
     if chief:
@@ -45,6 +49,11 @@ def watch(directory, model, now, steps, notes, callbacks, chief, make_text_model
         ]
     theirs = [callback() for callback in callbacks]
     theirs = [callback for callback in theirs if chief or not writes(callback)]
+    if any(getattr(callback, "restore_best_weights", False) for callback in theirs):
+        raise UserError(
+            "EarlyStopping.restore_best_weights: leave it out; a checkpoint has the best weights, "
+            'and Experiment.checkpoint = "best" evaluates and exports them'
+        )
     model.stop_training = False
     return keras.callbacks.CallbackList(
         [*ours, *theirs],

@@ -34,9 +34,11 @@ class Plan:
     Attributes:
       rows_per_epoch, steps_per_epoch: int; the last step may be partly empty.
       feature_shapes: {name: (dtype, shape of a row)}, None for a length that changes.
+      evaluation_stride: of windows that overlap, else None; see `windows`.
     """
 
     rows_per_epoch: int
+    evaluation_stride: int | None = None
 
     def __init__(
         self, store, batch_size, sequence_length, seed=0, source_length=None, training=True
@@ -83,9 +85,19 @@ def windows(
     seed: int = 0,
     source_length: int | None = None,
     training: bool = True,
+    evaluation_stride: int | None = None,
 ) -> Plan:
-    """Fixed windows over the stream, shuffled; in training cut elsewhere in every epoch."""
-    return Windows(store, batch_size, sequence_length, seed, source_length, training)
+    """Fixed windows over the stream, shuffled; in training cut elsewhere in every epoch.
+
+    Args:
+      store, batch_size, sequence_length, seed, source_length, training: see Plan.
+      evaluation_stride: in evaluation, tokens from a window to the next. Where windows overlap a
+        token counts in the first that holds it, with at least `sequence_length` less this many
+        tokens before it. None for windows side by side, whose first tokens have none.
+    """
+    return Windows(
+        store, batch_size, sequence_length, seed, source_length, training, evaluation_stride
+    )
 
 
 @gin.configurable
@@ -104,20 +116,35 @@ def contiguous(
 
 class Windows(Plan):
     def __init__(self, *args):
+        *args, evaluation_stride = args
         super().__init__(*args)
         require_stream(self)
         tokens, length = len(self.store.tokens), self.sequence_length
+        self.stride = length if evaluation_stride is None else evaluation_stride
+        if not 1 <= self.stride <= length:
+            raise UserError(
+                f"windows.evaluation_stride = {self.stride}: must be from 1 to SEQUENCE_LENGTH, "
+                f"which is {length}"
+            )
         if self.training:
+            self.stride = length
             self.rows_per_epoch = max((tokens - length + 1) // length, 1)
             self.shifts = min(length, tokens - length * self.rows_per_epoch + 1)
         else:
-            self.rows_per_epoch = -(-tokens // length)
+            self.rows_per_epoch = 1 + -(-max(tokens - length, 0) // self.stride)
             self.shifts = 1
+            self.evaluation_stride = evaluation_stride
 
     def rows(self, epoch, row, real):
+        length = self.sequence_length
         shift = shuffled(np.zeros_like(epoch), self.shifts, self.seed * 1_000_003 + epoch)
-        start = shift + self.sequence_length * self.shuffled(row, epoch, self.rows_per_epoch)
-        return stream_rows(self.store.tokens, start, self.sequence_length, real)
+        start = shift + self.stride * self.shuffled(row, epoch, self.rows_per_epoch)
+        features = stream_rows(self.store.tokens, start, length, real)
+        if self.stride < length:
+            # What a window shares with the one before was predicted there.
+            seen = np.where(start > 0, length - self.stride, 0)
+            features["weights"][np.arange(length) < seen[:, None]] = 0
+        return features
 
 
 class Contiguous(Plan):

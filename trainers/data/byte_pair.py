@@ -6,6 +6,8 @@ RE2 (TensorFlow) and to Oniguruma (`tokenizers`): it has no lookahead, and code 
 number, since classes such as \\p{L} change with the version of Unicode.
 """
 
+import functools
+
 import numpy as np
 
 from trainers.data.tokenizer_base import Tokenizer
@@ -96,6 +98,43 @@ class BytePairTokenizer(Tokenizer):
     def encode_batch(self, texts):
         return [np.array(e.ids, np.int32) for e in self.backend.encode_batch_fast(texts)]
 
+    def bytes_of_words(self, texts):
+        """(ids, words, counts): int64 [M] each text's bytes, int64 [M] the word of all that each
+        is of, int [N] how many words a text has."""
+        encodings = self.bytes_backend.encode_batch(texts)  # the fast one knows no words
+        parts = [np.array(e.word_ids, np.int64) for e in encodings]
+        counts = [int(part[-1]) + 1 if len(part) else 0 for part in parts]
+        firsts = np.cumsum([0, *counts])
+        words = [part + first for part, first in zip(parts, firsts[:-1], strict=True)]
+        ids = [np.array(e.ids, np.int64) for e in encodings]
+        none = np.zeros(0, np.int64)
+        return np.concatenate([none, *ids]), np.concatenate([none, *words]), counts
+
+    @functools.cached_property
+    def bytes_backend(self):
+        """Splits, and merges nothing."""
+        from tokenizers import Tokenizer as Backend
+        from tokenizers.models import BPE
+
+        backend = Backend(BPE(self.ids, []))
+        backend.pre_tokenizer = pre_tokenizer()
+        return backend
+
+    def merge_table(self):
+        """(pairs, ranks, merged): int64 [R + 1] the pairs that merge, first id times the number of
+        ids plus second id, ascending; int32 [R + 1] the rank of each; int32 [R + 1] by rank, what
+        it becomes. The last pair is one that none is, and its rank R: no merge."""
+        size = self.vocabulary_size
+        merges = np.array(
+            [(self.ids[a], self.ids[b], self.ids[a + b]) for a, b in self.merges], np.int64
+        ).reshape([-1, 3])
+        pairs = merges[:, 0] * size + merges[:, 1]
+        order = np.argsort(pairs)
+        # A last key that no pair has keeps the lookup whole where there are no merges.
+        pairs = np.append(pairs[order], size * size)
+        ranks = np.append(order, len(merges)).astype(np.int32)
+        return pairs, ranks, np.append(merges[:, 2], 0).astype(np.int32)
+
     def decode_tokens(self, ids):
         return b"".join(self.pieces[i] for i in ids).decode("utf-8", "replace")
 
@@ -113,16 +152,8 @@ class BytePairTokenizer(Tokenizer):
         from trainers.data import graph_text
 
         size = self.vocabulary_size
-        merges = np.array(
-            [(self.ids[a], self.ids[b], self.ids[a + b]) for a, b in self.merges], np.int64
-        ).reshape([-1, 3])
-        pairs = merges[:, 0] * size + merges[:, 1]
-        order = np.argsort(pairs)
-        none = len(merges)
-        # A last key that no pair has keeps the lookup whole where there are no merges.
-        sorted_pairs = np.append(pairs[order], size * size)
-        ranks = np.append(order, none).astype(np.int32)
-        merged = np.append(merges[:, 2], 0).astype(np.int32)
+        sorted_pairs, ranks, merged = self.merge_table()
+        none = len(self.merges)
         pieces = self.pieces
 
         def rank_of_pairs(ids, words):

@@ -10,7 +10,7 @@ import os
 import gin
 import numpy as np
 
-from trainers.data.batches import Plan, features_of, row_features
+from trainers.data.batches import Plan, features_of, row_features, windows
 from trainers.errors import UserError
 
 
@@ -25,6 +25,24 @@ def packed(
 ) -> Plan:
     """Rows of as many successive examples as fit, told apart by their segments."""
     return Packed(store, batch_size, sequence_length, seed, source_length, training)
+
+
+@gin.configurable
+def auto(
+    store,
+    batch_size: int,
+    sequence_length: int,
+    seed: int = 0,
+    source_length: int | None = None,
+    training: bool = True,
+) -> Plan:
+    """Packed rows of a text-to-text task, windows of language modelling.
+
+    Both fill rows, so that with `Experiment.batch_tokens` a step has about that many tokens
+    whatever the lengths of the examples. A recurrent model's carried state needs `contiguous`.
+    """
+    plan = packed if store.meta["kind"] == "text_to_text" else windows
+    return plan(store, batch_size, sequence_length, seed, source_length, training)
 
 
 @gin.configurable

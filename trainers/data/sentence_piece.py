@@ -76,6 +76,15 @@ class SentencePieceTokenizer(Tokenizer):
         tokens = self.graph.tokenize(tf.constant(texts, tf.string, shape=[len(texts)]))
         return np.split(tokens.flat_values.numpy(), tokens.row_splits.numpy()[1:-1])
 
+    def sample(self, text, alpha):
+        """int32 [T], a text's ids as SentencePiece draws them: of BPE with this share of merges
+        passed over, of a unigram model with probabilities to this power."""
+        parts = self.processor.encode(
+            text.split(SPACE_MARK), enable_sampling=True, alpha=alpha, nbest_size=-1, num_threads=1
+        )
+        ids = [np.concatenate([self.mark_ids, np.array(part, np.int32)]) for part in parts]
+        return np.concatenate(ids)[len(self.mark_ids) :]
+
     @functools.cached_property
     def graph(self):
         return self.in_graph()

@@ -2,6 +2,7 @@ import json
 
 import keras
 import numpy as np
+import pytest
 
 from trainers.callbacks.states import CallbackStates
 
@@ -25,9 +26,10 @@ def test_what_has_changed_comes_back_through_json_and_what_was_chosen_does_not()
     assert (again.limit, again.count, again.best) == (7, 2, 0.5)
 
 
-def test_early_stopping_keeps_its_patience():
+@pytest.mark.parametrize("min_delta", [0, 0.05])
+def test_early_stopping_keeps_its_patience(min_delta):
     def stopping():
-        callback = keras.callbacks.EarlyStopping("val_loss", patience=3)
+        callback = keras.callbacks.EarlyStopping("val_loss", patience=3, min_delta=min_delta)
         callback.set_model(keras.Sequential())
         callback.on_train_begin()
         return callback, CallbackStates([callback])

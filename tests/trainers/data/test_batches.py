@@ -8,7 +8,7 @@ import pytest
 
 from tests.trainers.data.made import language_store, pair_store
 from trainers.data.batches import contiguous, windows
-from trainers.data.example_batches import bucketed, packed
+from trainers.data.example_batches import auto, bucketed, packed
 from trainers.data.simple_tokenizers import WordsTokenizer
 from trainers.errors import UserError
 
@@ -191,6 +191,39 @@ def test_a_window_shorter_than_the_text_by_little_is_one_row(tmp_path):
     np.testing.assert_array_equal(plan.batch(0)["inputs"], [[0, *range(98, 107)]] * 2)
 
 
+@pytest.mark.parametrize("stride", [1, 3, 7, 15, 16])
+@pytest.mark.parametrize("count, batch_size", [(1, 2), (3, 2), (40, 5)])
+def test_overlapping_windows_count_each_token_once_after_enough_context(
+    tmp_path, count, batch_size, stride
+):
+    store = language_store(tmp_path, texts(count), split="validation")
+    length, tokens = 16, len(store.tokens)
+    plan = windows(store, batch_size, length, training=False, evaluation_stride=stride)
+    counted = []
+    for step in range(plan.steps_per_epoch):
+        batch = plan.batch(step)
+        for row in range(batch_size):
+            places = np.flatnonzero(batch["weights"][row])
+            start = (step * batch_size + row) * stride
+            counted += list(start + places)
+            np.testing.assert_array_equal(
+                batch["targets"][row, places], store.tokens[start:][places]
+            )
+            if len(places) and start:
+                assert places[0] >= length - stride
+    assert counted == list(range(tokens))
+
+
+def test_training_knows_no_stride_and_a_stride_past_the_window_is_refused(tmp_path):
+    store = language_store(tmp_path, texts(40))
+    plans = [windows(store, 4, 16, evaluation_stride=stride) for stride in (None, 4)]
+    assert plans[0].rows_per_epoch == plans[1].rows_per_epoch
+    same(plans[0].batch(5), plans[1].batch(5))
+    for stride in (0, 17):
+        with pytest.raises(UserError, match=f"evaluation_stride = {stride}: must be from 1 to"):
+            windows(store, 4, 16, evaluation_stride=stride)
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("count, batch_size, length", SIZES[:4])
 def test_contiguous_rows_go_on_from_batch_to_batch(tmp_path, count, batch_size, length, training):
@@ -285,3 +318,12 @@ def test_too_little_text_and_the_wrong_task_are_explained(plan_of, tmp_path):
 def test_language_modelling_has_nothing_for_an_encoder(plan_of, tmp_path):
     with pytest.raises(UserError, match="nothing for an encoder to read"):
         plan_of(language_store(tmp_path, ["abc"]), 1, 8, source_length=8)
+
+
+def test_auto_packs_pairs_and_cuts_a_stream_to_windows(tmp_path):
+    pair_plans = [plan_of(pair_store(tmp_path, pairs(40)), 4, 64) for plan_of in (auto, packed)]
+    same(pair_plans[0].batch(3), pair_plans[1].batch(3))
+    text_plans = [
+        plan_of(language_store(tmp_path, texts(40)), 4, 64) for plan_of in (auto, windows)
+    ]
+    same(text_plans[0].batch(3), text_plans[1].batch(3))
