@@ -124,14 +124,18 @@ class Experiment:
         batch_size = self.batch_size
         if not training and self.evaluation_batch_size:
             batch_size = self.evaluation_batch_size
-        return self.batches(
-            store.build_store(self.task, split, tokenizer, self.data_dir or directory.data),
-            batch_size=batch_size,
-            sequence_length=self.sequence_length,
-            seed=self.seed,
-            source_length=self.longest_source if model.reads_source else None,
-            training=training,
-        )
+
+        def make(task):
+            return self.batches(
+                store.build_store(task, split, tokenizer, self.data_dir or directory.data),
+                batch_size=batch_size,
+                sequence_length=self.sequence_length,
+                seed=self.seed,
+                source_length=self.longest_source if model.reads_source else None,
+                training=training,
+            )
+
+        return self.task.make_plan(split, make)
 
     @property
     def longest_source(self):
