@@ -3,11 +3,13 @@
 import json
 import os
 import random
+import re
 
 import pytest
 
 from tests.end_to_end.recipes import assert_same, command, metrics_of, tensors
 from trainers import checkpoints
+from trainers.settings import ROOT
 
 FAMILIES = {
     "decoder_lm": 'include "configs/models/decoder_lm_nano.gin"\nDecoderLM.num_layers = 1\n'
@@ -182,6 +184,18 @@ def test_a_mixture_that_was_stopped_ends_like_one_that_was_not(
     assert status == 0, err
     assert "goes on from" in out and "step_4" in out
     assert_same(tensors(tmp_path / "stopped"), tensors(tmp_path / "whole"))
+
+
+def test_the_readmes_mixture_is_a_recipe_that_runs(tmp_path):
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        (text,) = re.findall(r"```gin\n(.*?)```", file.read(), re.S)
+    for task, file in (("sst2", "my/train.tsv"), ("squad", "my/train.json")):
+        assert file in text
+        text = text.replace(file, write(tmp_path, task, "train"))
+    text += "DecoderLM.num_layers = 1\nDecoderLM.width = 16\n" + QUICK
+    status, _, err = command(recipe(tmp_path, "x", text), f"--model_dir={tmp_path}/run")
+    assert status == 0, err
+    assert metrics_of(tmp_path / "run", "validation")[-1]["squad_loss"] > 0
 
 
 def test_what_is_wrong_with_a_mixture_is_one_line(mixture, tmp_path):

@@ -149,7 +149,8 @@ def mixture(
                     f"mixture.rates: {name} has the rate {rate}; rates are above 0, and a task that "
                     "is not wanted is left out of mixture.tasks"
                 )
-    return Mixture(dict(tasks), rates and dict(rates), most_examples, temperature)
+    fixed = None if rates is None else dict(rates)
+    return Mixture(dict(tasks), fixed, most_examples, temperature)
 
 
 def rates_of(examples, most_examples=None, temperature=1.0):
