@@ -5,7 +5,6 @@ What a row of a task is says the batch plan; which task has a row says mixture_b
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import gin
@@ -105,8 +104,8 @@ class Mixture:
 
 @gin.configurable
 def mixture(
-    tasks: Mapping[str, Any],
-    rates: Mapping[str, float] | None = None,
+    tasks: dict[str, Any],
+    rates: dict[str, float] | None = None,
     most_examples: int | None = None,
     temperature: float = 1.0,
 ) -> Mixture:
@@ -120,11 +119,16 @@ def mixture(
         the higher it is, the more alike the rates are (Raffel et al. 2020, 3.5.2).
 
     Raises:
-      UserError: no tasks, tasks of different kinds, rates that do not fit the tasks or are not
+      UserError: no tasks, what is no task, tasks of different kinds, rates that do not fit the tasks or are not
         above 0.
     """
     if not tasks:
         raise UserError("mixture.tasks = {}: name at least one task")
+    for name, task in tasks.items():
+        if isinstance(task, Mixture) or not hasattr(task, "kind"):
+            raise UserError(
+                f"mixture.tasks: {name} is no task, as @text_to_text() with its brackets makes one"
+            )
     kinds = {name: task.kind for name, task in tasks.items()}
     if len(set(kinds.values())) > 1:
         listed = ", ".join(f"{name} is {kind}" for name, kind in kinds.items())
@@ -144,13 +148,12 @@ def mixture(
                 f"mixture.rates: are for {', '.join(rates)}, but the tasks are {', '.join(tasks)}"
             )
         for name, rate in rates.items():
-            if not rate > 0:
+            if not isinstance(rate, int | float) or not rate > 0:
                 raise UserError(
-                    f"mixture.rates: {name} has the rate {rate}; rates are above 0, and a task that "
+                    f"mixture.rates: {name} has the rate {rate!r}; rates are above 0, and a task that "
                     "is not wanted is left out of mixture.tasks"
                 )
-    fixed = None if rates is None else dict(rates)
-    return Mixture(dict(tasks), fixed, most_examples, temperature)
+    return Mixture(tasks, rates, most_examples, temperature)
 
 
 def rates_of(examples, most_examples=None, temperature=1.0):

@@ -29,8 +29,8 @@ def gap_fill(
 
     "Thank you for inviting me to your party last week" gives the source "Thank you A me to your
     party B week" and the target "A for inviting B last C", where A, B and C are marks: characters
-    of Unicode's private use area, one token to most tokenizers once they have learned from such
-    text, and at the most as many as they have bytes.
+    of Unicode's private use area, which a tokenizer that learns from such text makes one token if
+    they are frequent, and of which it makes three at the most, their bytes.
 
     Args:
       source: see sources.py.
@@ -61,12 +61,13 @@ def prefix_lm(source, field: str = "text", most_words: int = 128, seed: int = 0)
 
 
 class SelfSupervised:
-    """Subclasses give `divide`. Records: {"source": str, "target": str}."""
+    """Subclasses give `name` and `divide`. Records: {"source": str, "target": str}."""
+
+    name: str
 
     def __init__(self, source, field, most_words, seed, *options):
-        name = type(self).__name__
         if most_words < 2:
-            raise UserError(f"{name}: most_words = {most_words} must be at least 2")
+            raise UserError(f"{self.name}.most_words = {most_words}: must be at least 2")
         self.source = source
         self.field = field
         self.most_words = most_words
@@ -82,7 +83,7 @@ class SelfSupervised:
 
     def fingerprint(self, split):
         options = self.field, self.most_words, self.seed, *self.options
-        return f"{type(self).__name__} {options} {self.source.fingerprint(split)}"
+        return f"{self.name} {options} {self.source.fingerprint(split)}"
 
     def records(self, split) -> Iterator[Record]:
         number = 0
@@ -102,6 +103,8 @@ class SelfSupervised:
 
 
 class GapFill(SelfSupervised):
+    name = "gap_fill"
+
     def __init__(self, source, field, most_words, seed, *options):
         super().__init__(source, field, most_words, seed, *options)
         *_, first = options
@@ -134,6 +137,8 @@ class GapFill(SelfSupervised):
 
 
 class PrefixLM(SelfSupervised):
+    name = "prefix_lm"
+
     def divide(self, words, draw, where):
         cut = draw.randrange(1, len(words))
         return "".join(words[:cut]).lstrip(), "".join(words[cut:])

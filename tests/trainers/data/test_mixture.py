@@ -174,6 +174,10 @@ def test_a_mixture_says_of_itself_what_its_tasks_have_in_common():
             "mixture.rates: b has the rate 0; rates are above 0, and a task that is not wanted is "
             "left out of mixture.tasks",
         ),
+        (
+            {"rates": {"a": 1, "b": "much"}},
+            "mixture.rates: b has the rate 'much'; rates are above.*",
+        ),
         ({"rates": {"a": 1}}, "mixture.rates: are for a, but the tasks are a, b"),
         ({"rates": {"a": 1, "b": 1}, "temperature": 2.0}, "mixture.rates are fixed, so that .*"),
         ({"most_examples": 0}, "mixture.most_examples = 0: must be at least 1"),
@@ -193,6 +197,12 @@ def test_tasks_of_different_kinds_are_refused():
     )
     with pytest.raises(UserError, match="name at least one task"):
         mixture.mixture({})
+
+
+@pytest.mark.parametrize("wrong", [tasks.text_to_text, mixture.mixture({"a": task_of("a", 3)})])
+def test_what_is_no_task_is_named(wrong):
+    with pytest.raises(UserError, match="mixture.tasks: b is no task, as @text_to_text"):
+        mixture.mixture({"a": task_of("a", 3), "b": wrong})
 
 
 def test_what_is_wrong_with_a_task_is_said_with_its_name(tmp_path):

@@ -4,8 +4,9 @@ import re
 import pytest
 
 from tests.trainers.data.made import Listed
-from trainers.data import self_supervised
+from trainers.data import self_supervised, tasks, tokenizers
 from trainers.data.self_supervised import gap_fill, prefix_lm
+from trainers.data.tokenizer_base import UNKNOWN
 from trainers.errors import UserError
 
 TEXT = "Thank you\tfor  inviting me to your party\nlast week, and the week before that one . "
@@ -79,6 +80,25 @@ def test_a_text_that_has_a_mark_of_its_own_is_named_and_another_mark_helps():
     with pytest.raises(UserError, match="listed:2: U\\+E003 is one of the marks .*first_mark"):
         pairs(gap_fill(source))
     assert len(pairs(gap_fill(source, first_mark=0xF000))) == 2
+
+
+@pytest.mark.parametrize(
+    "kind, most, size",
+    [
+        ("bytes", 3, None),
+        ("characters", 1, None),
+        ("words", 1, None),
+        ("bpe", 1, 300),
+        ("unigram", 1, 290),
+        ("sentencepiece_bpe", 1, 300),
+    ],
+)
+def test_a_mark_is_one_token_to_a_tokenizer_that_learns(kind, most, size):
+    task = tasks.text_to_text(gap_fill(listed(*[TEXT] * 200)))
+    tokenizer = tokenizers.train_tokenizer(kind, task.texts("train"), size)
+    tokens = tokenizer.encode("\ue000")
+    assert len(tokens) == most and UNKNOWN not in tokens
+    assert tokenizer.decode(tokens) == "\ue000"
 
 
 @pytest.mark.parametrize(
