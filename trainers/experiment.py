@@ -173,19 +173,22 @@ class Experiment:
         if not training and self.evaluation_batch_size:
             batch_size = self.evaluation_batch_size
 
-        def plan_of(tokenizer):
-            return self.batches(
-                store.build_store(self.task, split, tokenizer, self.data_dir or directory.data),
-                batch_size=batch_size,
-                sequence_length=self.sequence_length,
-                seed=self.seed,
-                source_length=self.longest_source if model.reads_source else None,
-                training=training,
-            )
+        def make(task):
+            def plan_of(tokenizer):
+                return self.batches(
+                    store.build_store(task, split, tokenizer, self.data_dir or directory.data),
+                    batch_size=batch_size,
+                    sequence_length=self.sequence_length,
+                    seed=self.seed,
+                    source_length=self.longest_source if model.reads_source else None,
+                    training=training,
+                )
 
-        if training and self.subword_sampling:
-            return self.subword_sampling.plan(plan_of, tokenizer)
-        return plan_of(tokenizer)
+            if training and self.subword_sampling:
+                return self.subword_sampling.plan(plan_of, tokenizer)
+            return plan_of(tokenizer)
+
+        return self.task.make_plan(split, make)
 
     @property
     def longest_source(self):

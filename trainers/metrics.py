@@ -41,23 +41,35 @@ class Evaluation:
 
         Returns:
           {name: float} of `loss`, `perplexity`, `accuracy` and `tokens`, and where nothing of
-          the text was cut `bits_per_byte` and `word_perplexity`; of overlapping windows their
-          `evaluation_stride`. None if stopped.
+          the text was cut `bits_per_byte` and `word_perplexity`; of a mixture the same of each
+          task by its name, as `sst2_loss`; of overlapping windows their `evaluation_stride`.
+          None if stopped.
         """
-        self.carried.reset()
-        count = self.plan.steps_per_epoch
-        iterator = iter(dataset(self.plan, 0, count, self.strategy))
-        totals = np.zeros(3)
-        for done in range(0, count, STEPS_BETWEEN_QUESTIONS):
-            if done and stop():
+        parts = self.plan.parts or {"": (0, self.plan.steps_per_epoch)}
+        sums = {}
+        for name, (first, last) in parts.items():
+            sums[name] = self.sums_of_steps(first, last, stop)
+            if sums[name] is None:
                 return None
-            steps = min(STEPS_BETWEEN_QUESTIONS, count - done)
-            totals += self._loop(iterator, tf.constant(steps)).numpy()
-        loss, correct, tokens = totals
-        found = measures(loss, correct, int(tokens), self.plan.store.meta)
+        found = measures(*sum(sums.values()), self.plan.store.meta)
+        for name in self.plan.parts:
+            of_part = measures(*sums[name], self.plan.store.meta["parts"][name])
+            found |= {f"{name}_{measure}": value for measure, value in of_part.items()}
         if self.plan.evaluation_stride:
             found["evaluation_stride"] = self.plan.evaluation_stride
         return found
+
+    def sums_of_steps(self, first, last, stop):
+        """float64 [3] as of `sums_of_batch`, over steps `first` to before `last`; None if stopped."""
+        self.carried.reset()
+        iterator = iter(dataset(self.plan, first, last, self.strategy))
+        totals = np.zeros(3)
+        for done in range(first, last, STEPS_BETWEEN_QUESTIONS):
+            if done and stop():
+                return None
+            steps = min(STEPS_BETWEEN_QUESTIONS, last - done)
+            totals += self._loop(iterator, tf.constant(steps)).numpy()
+        return totals
 
     def loop(self, iterator, count):
         totals = tf.zeros(3, tf.float64)
@@ -88,9 +100,10 @@ def measures(loss, correct, tokens, meta):
     Args:
       loss: float, summed over the tokens, in nats.
       correct: float, tokens whose likeliest prediction is right.
-      tokens: int.
+      tokens: float, a whole number.
       meta: of the split's store; see data/store.py.
     """
+    tokens = int(tokens)
     found = {
         "loss": loss / max(tokens, 1),
         "perplexity": perplexity(loss / max(tokens, 1)),

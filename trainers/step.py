@@ -183,6 +183,9 @@ class TrainStep:
             nll, gradients, state = loss_and_gradients(
                 self.model, self.objective, features, state, scale
             )
+        # Batches whose lengths change leave some of these shapes unknown.
+        for gradient, variable in zip(gradients, self.model.trainable_variables, strict=True):
+            gradient.set_shape(variable.shape)
         return [nll, tf.reduce_sum(features["weights"]), *gradients], state
 
     def step_and_replica_seed(self):

@@ -33,12 +33,15 @@ class Plan:
 
     Attributes:
       rows_per_epoch, steps_per_epoch: int; the last step may be partly empty.
+      rows_together: how many rows, from a multiple of it on, are asked for at once.
+      parts: {name: (first step, step after the last)} of what is measured on its own.
       feature_shapes: {name: (dtype, shape of a row)}, None for a length that changes.
       evaluation_stride: of windows that overlap, else None; see `windows`.
     """
 
     rows_per_epoch: int
     evaluation_stride: int | None = None
+    rows_together = 1
 
     def __init__(
         self, store, batch_size, sequence_length, seed=0, source_length=None, training=True
@@ -55,6 +58,10 @@ class Plan:
         return -(-self.rows_per_epoch // self.batch_size)
 
     @property
+    def parts(self) -> dict[str, tuple[int, int]]:
+        return {}
+
+    @property
     def feature_shapes(self) -> dict:
         return features_of(self.sequence_length, self.source_length)
 
@@ -62,11 +69,14 @@ class Plan:
         """The features of one shard of the batch of a step (see zoo/model.py)."""
         rows = self.batch_size // num_shards
         first = step * self.batch_size + shard * rows
-        index = np.arange(first, first + rows, dtype=np.int64)
+        return self.at(np.arange(first, first + rows, dtype=np.int64))
+
+    def at(self, index) -> dict[str, np.ndarray]:
+        """Features of the rows `index` [B] of the endless list."""
         if not self.training:
             return self.rows(np.zeros_like(index), index, index < self.rows_per_epoch)
         epoch, row = np.divmod(index, self.rows_per_epoch)
-        return self.rows(epoch, row, np.ones(rows, bool))
+        return self.rows(epoch, row, np.ones(len(index), bool))
 
     def rows(self, epoch, row, real) -> dict[str, np.ndarray]:
         """Features of rows `row` [B] of epochs `epoch` [B]; empty where `real` [B] is False."""

@@ -173,6 +173,7 @@ class Bucketed(ExamplePlan):
         self.source_lengths = bucket_lengths(self.source_length or 0, buckets)
         self.order = kept(self.store, f"bucketed-{self.name}-{buckets}", self.sort)
         steps = -(-len(self.order) // self.batch_size)
+        self.rows_together = self.batch_size  # they are of one shape
         # Epochs of whole batches: a batch must not mix the ends of two.
         self.rows_per_epoch = steps * self.batch_size if self.training else len(self.order)
 

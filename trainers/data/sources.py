@@ -7,8 +7,8 @@ A source has
   check(): raises UserError where files are missing; cheap.
 
 Files are given as a path, a glob or a list of them, and are read in sorted order;
-a name that ends in `.gz` is unpacked while reading. Sources that are no files are in
-datasets.py and dates.py.
+a name that ends in `.gz` is unpacked while reading. Further sources are in
+table_files.py, squad.py, self_supervised.py, datasets.py and dates.py.
 """
 
 import itertools
@@ -247,7 +247,7 @@ class TsvFiles(Files):
                 if len(values) != len(names):
                     raise UserError(
                         f"{path}:{number}: {len(values)} columns where {len(names)} are named "
-                        f"({', '.join(names)}); name them in tsv_files.fields"
+                        f"({', '.join(names)}); name them in tsv_files.fields, or table_files.fields"
                     )
                 yield Record(zip(names, values, strict=True), f"{path}:{number}")
 

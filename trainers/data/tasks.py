@@ -25,6 +25,9 @@ class Task:
       inputs: template of what is given, text-to-text only.
       labels: names of the classes where a target is a class number, else empty.
       metrics: names of the metrics of decoded answers.
+      references: template of one field, the list of all acceptable answers; empty where the
+        target is the only one.
+      empty_targets: what is done about a target without text, "error" or "skip".
     """
 
     kind: Literal["language_modelling", "text_to_text"]
@@ -33,6 +36,8 @@ class Task:
     inputs: str = ""
     labels: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    references: str = ""
+    empty_targets: Literal["error", "skip"] = "error"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -41,20 +46,36 @@ class Task:
     def examples(self, split) -> Iterator[dict]:
         """The split's examples, {"targets": str} or {"inputs": str, "targets": str}.
 
-        A language modelling example with "continues": True goes on in the next one.
+        A language modelling example with "continues": True goes on in the next one. One with
+        "references": [str, ...] has them as acceptable answers.
 
         Raises:
-          UserError: a field of the template is missing in a record.
+          UserError: a field of the template is missing in a record, or a target is empty.
         """
         for record in self.source.records(split):
             targets = self.fill(self.targets, record)
             if self.kind == "text_to_text":
-                inputs = self.fill(self.inputs, record)
-                yield {"inputs": inputs, "targets": self.label(targets, record)}
+                example = self.pair(targets, record)
+                if example:
+                    yield example
             elif record.get("continues"):
                 yield {"targets": targets, "continues": True}
             else:
                 yield {"targets": targets}
+
+    def pair(self, targets, record):
+        """The text-to-text example of a record, or None where it is left out."""
+        if not targets.strip():
+            if self.empty_targets == "skip":
+                return None
+            raise UserError(
+                f"{record.where}: the target is empty; write one, or set "
+                "text_to_text.empty_targets = 'skip'"
+            )
+        example = {"inputs": self.fill(self.inputs, record), "targets": self.label(targets, record)}
+        if self.references:
+            example["references"] = self.all_answers(record)
+        return example
 
     def texts(self, split) -> Iterator[str]:
         """All texts of the split, inputs and targets, for a tokenizer to learn from."""
@@ -79,31 +100,45 @@ class Task:
 
     def fingerprint(self, split) -> str:
         """Changes when the split's examples do."""
-        parts = self.kind, self.inputs, self.targets, self.labels, self.source.fingerprint(split)
-        return repr(parts)
+        parts = [self.kind, self.inputs, self.targets, self.labels, self.source.fingerprint(split)]
+        if self.empty_targets == "skip":
+            parts.append("skip")
+        return repr(tuple(parts))
 
     def check(self):
         """Raises UserError where the source's files are missing."""
         self.source.check()
 
+    def make_plan(self, split, make):
+        """The batches of a split. `make`: function of a task without parts to its plan."""
+        return make(self)
+
     def fill(self, template, record):
+        return self.in_record(formatter.vformat, template, record)
+
+    def all_answers(self, record):
+        ((_, field, _, _),) = formatter.parse(self.references)
+        answers, _ = self.in_record(formatter.get_field, field, record)
+        return [self.label(str(answer), record) for answer in answers]
+
+    def in_record(self, find, template, record):
         try:
-            return formatter.vformat(template, (), record)
-        except (IndexError, KeyError, AttributeError, ValueError) as error:
+            return find(template, (), record)
+        except (IndexError, KeyError, AttributeError, TypeError, ValueError) as error:
             raise UserError(
                 f"{record.where}: the template {template!r} cannot be filled ({error}); "
                 f"the fields are: {', '.join(record)}"
             ) from None
 
     def label(self, targets, record):
-        if not self.labels:
+        if not self.labels or targets in self.labels:
             return targets
-        if not targets.isdecimal() or int(targets) >= len(self.labels):
-            raise UserError(
-                f"{record.where}: {targets!r} is no class number from 0 to {len(self.labels) - 1}; "
-                "text_to_text.labels names the classes"
-            )
-        return self.labels[int(targets)]
+        if targets.isdecimal() and int(targets) < len(self.labels):
+            return self.labels[int(targets)]
+        raise UserError(
+            f"{record.where}: {targets!r} is no class number from 0 to {len(self.labels) - 1} and "
+            f"none of {', '.join(self.labels)}; text_to_text.labels names the classes"
+        )
 
 
 @gin.configurable
@@ -125,6 +160,8 @@ def text_to_text(
     targets: str = "{target}",
     labels: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    references: str = "",
+    empty_targets: Literal["error", "skip"] = "error",
 ) -> Task:
     """Predict one text from another: translation, answers, summaries, classes.
 
@@ -132,10 +169,29 @@ def text_to_text(
       source: see sources.py.
       inputs, targets: templates of what is given and of what is predicted.
       labels: for classification, names of the classes: a target that reads "1" becomes the
-        second of them.
+        second of them, and one that is such a name stays as it is.
       metrics: names of metrics of decoded answers.
+      references: where a record has several acceptable answers, the field that lists them, as
+        "{answers}"; `targets` then takes one of them, as "{answers[0]}".
+      empty_targets: at a target without text stop ("error") or leave the example out ("skip").
+
+    Raises:
+      UserError: `references` is not one field.
     """
-    return Task("text_to_text", source, targets, inputs, tuple(labels), tuple(metrics))
+    if references and [part[0] for part in formatter.parse(references)] != [""]:
+        raise UserError(
+            f"text_to_text.references = {references!r}: must be one field in braces, as '{{answers}}'"
+        )
+    return Task(
+        "text_to_text",
+        source,
+        targets,
+        inputs,
+        tuple(labels),
+        tuple(metrics),
+        references,
+        empty_targets,
+    )
 
 
 class Formatter(string.Formatter):

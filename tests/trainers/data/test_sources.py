@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from trainers.data import files, sources
+from trainers.data import files, sources, table_files
 from trainers.errors import UserError
 
 
@@ -127,6 +127,20 @@ def test_columns_are_named_by_the_option_or_by_the_first_line(write):
     assert next(named.records("train")) == {"a": "text", "b": "label"}
     with pytest.raises(UserError, match="a.tsv:1: 2 columns where 3 are named"):
         list(sources.tsv_files(path, fields=("a", "b", "c")).records("train"))
+
+
+def test_a_table_is_tab_separated_or_json_lines_by_its_files_name(write, tmp_path):
+    write("a.tsv", "text\tlabel\ngood 'un\t1\n")
+    write("b.jsonl.gz", json.dumps({"text": "odd", "label": 0, "id": 7}) + "\n")
+    source = table_files.table_files(str(tmp_path / "*"))
+    assert list(source.records("train")) == [
+        {"text": "good 'un", "label": "1"},
+        {"text": "odd", "label": 0, "id": 7},
+    ]
+    with pytest.raises(
+        UserError, match=r"a.tsv:1: 2 columns where 1 are named .*table_files.fields"
+    ):
+        list(table_files.table_files(str(tmp_path / "a.tsv"), fields=["text"]).records("train"))
 
 
 def test_parallel_files_are_a_pattern_or_a_pair(write, tmp_path):

@@ -29,12 +29,52 @@ def test_a_template_that_does_not_fit_names_the_record_and_its_fields(template):
 
 
 def test_class_numbers_become_names():
-    records = [{"text": "good", "label": 1}, {"text": "odd", "label": 2}]
+    records = [
+        {"text": "good", "label": 1},
+        {"text": "bad", "label": "negative"},
+        {"text": "odd", "label": 2},
+    ]
     task = tasks.text_to_text(Listed(records), "{text}", "{label}", labels=["negative", "positive"])
     examples = task.examples("train")
-    assert next(examples)["targets"] == "positive"
-    with pytest.raises(UserError, match="listed:2: '2' is no class number from 0 to 1"):
+    assert [next(examples)["targets"] for _ in range(2)] == ["positive", "negative"]
+    with pytest.raises(UserError) as error:
         next(examples)
+    assert str(error.value) == (
+        "listed:3: '2' is no class number from 0 to 1 and none of negative, positive; "
+        "text_to_text.labels names the classes"
+    )
+
+
+def test_all_acceptable_answers_go_with_an_example():
+    records = [{"q": "why?", "answers": {"text": ["rain", "the rain"]}}, {"q": "?", "answers": {}}]
+    task = tasks.text_to_text(
+        Listed(records), "{q}", "{answers[text][0]}", references="{answers[text]}"
+    )
+    examples = task.examples("train")
+    assert next(examples) == {
+        "inputs": "why?",
+        "targets": "rain",
+        "references": ["rain", "the rain"],
+    }
+    with pytest.raises(UserError, match="listed:2: .*'text'"):
+        next(examples)
+
+
+@pytest.mark.parametrize("references", ["answers", "{a} {b}", "the {answers}", "{answers}."])
+def test_references_are_one_field(references):
+    with pytest.raises(UserError, match="text_to_text.references = .* one field in braces"):
+        tasks.text_to_text(Listed([]), references=references)
+
+
+def test_an_empty_target_is_an_error_or_left_out():
+    records = [{"source": "a", "target": " "}, {"source": "b", "target": "c"}]
+    with pytest.raises(UserError) as error:
+        list(tasks.text_to_text(Listed(records)).examples("train"))
+    assert str(error.value) == (
+        "listed:1: the target is empty; write one, or set text_to_text.empty_targets = 'skip'"
+    )
+    task = tasks.text_to_text(Listed(records), empty_targets="skip")
+    assert list(task.examples("train")) == [{"inputs": "b", "targets": "c"}]
 
 
 @pytest.mark.parametrize(
