@@ -65,6 +65,29 @@ def read(path):
     return records
 
 
+def add(path, step, split, figures):
+    """Adds a line with those figures of a split at a step that the file has not, or has otherwise.
+
+    Returns:
+      them, {name: value}.
+    """
+    known = {}
+    for line in read(path):
+        if (line["step"], line["split"]) == (step, split):
+            known |= line
+    new = {name: value for name, value in figures.items() if not is_known(name, value, known)}
+    if new:
+        append(path, {"step": step, "split": split, **new})
+    return new
+
+
+def is_known(name, value, known):
+    """Whether a figure is known; one that was measured again may differ in its last digits."""
+    if name not in known or known[name] is None:
+        return name in known and not math.isfinite(value)
+    return math.isclose(value, known[name], rel_tol=1e-5)
+
+
 def append(path, record):
     with open(path, "a", encoding="utf-8") as file:
         file.write(as_line(record))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import gin
 
 from trainers.errors import UserError
+from trainers.text_metrics.table import LABEL_METRICS, check_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Task:
       targets: template of what is predicted.
       inputs: template of what is given, text-to-text only.
       labels: names of the classes where a target is a class number, else empty.
-      metrics: names of the metrics of decoded answers.
+      metrics: names of the metrics of decoded answers; see text_metrics/table.py.
     """
 
     kind: Literal["language_modelling", "text_to_text"]
@@ -83,7 +84,8 @@ class Task:
         return repr(parts)
 
     def check(self):
-        """Raises UserError where the source's files are missing."""
+        """Raises UserError for a metric that there is not, and where the source's files are missing."""
+        check_names(self.metrics)
         self.source.check()
 
     def fill(self, template, record):
@@ -133,8 +135,10 @@ def text_to_text(
       inputs, targets: templates of what is given and of what is predicted.
       labels: for classification, names of the classes: a target that reads "1" becomes the
         second of them.
-      metrics: names of metrics of decoded answers.
+      metrics: names of metrics of decoded answers, see text_metrics/table.py. With labels and
+        without names: how often the answer is right, and how often the likeliest label is.
     """
+    metrics = metrics or (LABEL_METRICS if labels else ())
     return Task("text_to_text", source, targets, inputs, tuple(labels), tuple(metrics))
 
 
