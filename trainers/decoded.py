@@ -65,12 +65,11 @@ def evaluate(export, task, split, options, max_examples=None, stop=lambda: False
     """
     examples = list(itertools.islice(task.examples(split), max_examples))
     answered = {}
-    if any(not METRICS[name].ranks for name in task.metrics):
-        answered[False] = generated(export, task, examples, options, stop)
-    if any(METRICS[name].ranks for name in task.metrics):
-        answered[True] = ranked(export, task, examples, options, stop)
-    if None in answered.values():
-        return None
+    for ranks, answer in ((False, generated), (True, ranked)):
+        if any(METRICS[name].ranks is ranks for name in task.metrics):
+            answered[ranks] = answer(export, task, examples, options, stop)
+            if answered[ranks] is None:
+                return None
     references = [
         [task.read_answer(text) for text in example.get("references") or [example["targets"]]]
         for example in examples
