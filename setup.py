@@ -19,6 +19,7 @@ REQUIRES = [
     "sentencepiece>=0.2",
     "sacrebleu>=2.5,<3",
     "rouge-score>=0.1.2,<0.2",
+    "sacremoses>=0.2,<0.3",
     "tqdm>=4.67,<5",
     "babel>=2.17,<3",
     "jinja2>=3.1,<4",

@@ -13,6 +13,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 from trainers.errors import UserError
+from trainers.text_metrics.table import better
 
 META = "meta.json"
 STATE = "state"
@@ -24,12 +25,13 @@ class Checkpoints:
     Args:
       folder: made with the first checkpoint.
       keep: how many of the newest to keep.
-      best_metric: name of the metric whose least value marks the best.
+      best_metric: name of the metric whose best value marks the best, which is its least or its
+        greatest; see text_metrics/table.py. None for that of the run that wrote the newest.
       writes: whether this process writes them, the chief of a cluster.
       keep_best: how many of the best to keep beside them.
     """
 
-    def __init__(self, folder, keep=3, best_metric="val_loss", writes=True, keep_best=1):
+    def __init__(self, folder, keep=3, best_metric=None, writes=True, keep_best=1):
         self.folder = folder
         self.keep = max(keep, 1)
         self.keep_best = max(keep_best, 1)
@@ -79,6 +81,7 @@ class Checkpoints:
         os.makedirs(temporary)
         state.write(os.path.join(temporary, STATE))
         meta = {"step": step, "metrics": metrics, "notes": notes or {}}
+        meta["best_metric"] = self.best_metric
         self.pending = self.thread.submit(self.put_in_place, temporary, meta)
 
     def wait(self):
@@ -126,12 +129,13 @@ class Checkpoints:
 
     def ranked(self):
         """Steps of the checkpoints that have been evaluated, the best first."""
-        values = {}
-        for step in self.steps():
-            value = (read_meta(self.path(step)) or {}).get("metrics", {}).get(self.best_metric)
-            if value is not None:
-                values[step] = value
-        return sorted(values, key=values.get)
+        metas = {step: read_meta(self.path(step)) or {} for step in self.steps()}
+        named = [meta["best_metric"] for meta in metas.values() if meta.get("best_metric")]
+        metric = self.best_metric or (named or ["val_loss"])[-1]
+        found = {step: meta.get("metrics", {}).get(metric) for step, meta in metas.items()}
+        values = {step: value for step, value in found.items() if value is not None}
+        way = 1 if better(metric) is min else -1
+        return sorted(values, key=lambda step: way * values[step])
 
     def newest_sound(self, report=print):
         """The step of the newest checkpoint whose files are what was written; None if there is none.

@@ -38,9 +38,20 @@ class ExportedModel:
     """
 
     def __init__(self, folder):
-        self.functions = tf.saved_model.load(folder)
-        check_functions(self.functions, NEEDED, folder)
-        self.description = Description.of(self.functions)
+        functions = tf.saved_model.load(folder)
+        check_functions(functions, NEEDED, folder)
+        self.take(functions)
+
+    @classmethod
+    def of(cls, functions):
+        """One of a `text_model.TextModel`, as if it had been exported."""
+        self = cls.__new__(cls)
+        self.take(functions)
+        return self
+
+    def take(self, functions):
+        self.functions = functions
+        self.description = Description.of(functions)
 
     def generate(self, prompts, options):
         """Continues or answers prompts.

@@ -116,14 +116,20 @@ class Loop:
             self.save()
 
     def evaluate(self):
-        evaluated = {}
+        evaluated, number = {}, (self.now - 1) // self.evaluate_every + 1
         with self.step.averaged():
             if self.evaluation:
                 found = self.evaluation.run(self.is_asked_to_stop)
                 if found is None:
                     return
                 evaluated = {f"val_{name}": value for name, value in found.items()}
-            self.watching.on_epoch_end((self.now - 1) // self.evaluate_every, self.logs | evaluated)
+            for callback in self.watching.callbacks:
+                if hasattr(callback, "on_evaluation"):
+                    found = callback.on_evaluation(self.now, number, self.interruption.asked)
+                    if found is None:
+                        return
+                    evaluated |= found
+            self.watching.on_epoch_end(number - 1, self.logs | evaluated)
         self.due = False
         self.saved.annotate(self.now, evaluated, self.notes())
         self.watching.on_epoch_begin(self.now // self.evaluate_every)

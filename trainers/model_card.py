@@ -61,13 +61,16 @@ def write(folder, facts, metrics):
 def figures(metrics, steps):
     """A table of the last measures of each split at the step or before, or of the mean of steps."""
     lines = metrics_file.read(metrics) if os.path.exists(metrics) else []
-    measured = {
-        line["split"]: line
-        for line in lines
-        if line.get("split") in ("validation", "test")
-        and line["step"] <= steps[-1]
-        and line.get("averaged_steps") == (steps if len(steps) > 1 else None)
-    }
+    measured = {}
+    for line in lines:
+        if (
+            line.get("split") in ("validation", "test")
+            and line["step"] <= steps[-1]
+            and line.get("averaged_steps") == (steps if len(steps) > 1 else None)
+        ):
+            before = measured.get(line["split"], {})  # a step's figures may be on several lines
+            same = before.get("step") == line["step"]
+            measured[line["split"]] = before | line if same else line
     if not measured:
         return "None was measured."
     rows = ["| split | step | measures |", "|---|---|---|"]

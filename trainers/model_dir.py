@@ -14,7 +14,7 @@ class ModelDir:
 
     Attributes:
       path: the folder.
-      tokenizer, checkpoints, tensorboard, export, litert, onnx, data: folders in it.
+      tokenizer, checkpoints, tensorboard, export, litert, onnx, predictions, data: folders in it.
       metrics: the file metrics.jsonl.
     """
 
@@ -27,6 +27,7 @@ class ModelDir:
         self.export = os.path.join(path, "export")
         self.litert = os.path.join(path, "litert")
         self.onnx = os.path.join(path, "onnx")
+        self.predictions = os.path.join(path, "predictions")
         self.data = os.path.join(path, "data")
 
     def __str__(self):

@@ -153,6 +153,11 @@ def any_worker(strategy, flag):
     return bool(np.any(told_by_all(strategy, float(flag))))
 
 
+def told_by_chief(strategy, numbers):
+    """The chief's numbers, a list of floats; every worker must ask, with as many of its own."""
+    return [float(told_by_all(strategy, number)[0]) for number in numbers]
+
+
 def wait_for_all(strategy):
     """Returns when every worker has got here."""
     told_by_all(strategy, 0)

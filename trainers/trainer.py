@@ -9,9 +9,10 @@ from typing import Literal
 import gin
 import keras
 
-from trainers import checkpoints, config, metrics, optimizers, schedules, strategies
-from trainers.callbacks import metrics_file
-from trainers.callbacks.watching import watch
+from trainers import checkpoints, config, decoded, metrics, optimizers, schedules, strategies
+from trainers.callbacks import metrics_file, tensorboard
+from trainers.callbacks.decoded_evaluation import DecodedEvaluation
+from trainers.callbacks.watching import check_best_metric, watch
 from trainers.errors import UserError
 from trainers.export import export, text_settings
 from trainers.feed import Feed
@@ -27,7 +28,6 @@ from trainers.train_state import TrainState, restore_weights
 from trainers.xla import use_xla
 
 # What tells one measure of metrics.jsonl from another.
-WHAT = ("step", "split", "averaged_steps", "evaluation_stride")
 
 
 @gin.configurable(denylist=["experiment", "model_dir"])
@@ -89,7 +89,7 @@ def train(
       checkpoint_every_steps: steps between checkpoints; None for those of evaluations alone.
       keep_checkpoints: how many of the newest are kept.
       keep_best_checkpoints: how many of the best are kept beside them.
-      best_metric: name of the metric whose least value marks the best checkpoint.
+      best_metric: name of the figure whose best value marks the best checkpoint, with "val_".
       recovery: function to a Recovery: what is done about a loss that is no number.
       initial_checkpoint: model_dir or checkpoint whose weights a new run begins with.
       callbacks: functions to further Keras callbacks; see callbacks/.
@@ -109,6 +109,8 @@ def train(
         strategy = experiment.begin()
         held.enter_context(strategies.worker_losses(strategy))
         chief = strategies.is_chief(strategy)
+        watchers = [callback() for callback in callbacks]
+        check_best_metric(best_metric, watchers, experiment.task)
         if chief:
             held.enter_context(directory.locked())
         saved = checkpoints.Checkpoints(
@@ -167,7 +169,17 @@ def train(
             saved,
             Feed(step, plan, now, notes.get("skipped", [])),
             evaluation,
-            watch(directory, model, now, steps, notes, callbacks, chief, make_text_model),
+            watch(
+                directory,
+                model,
+                now,
+                steps,
+                notes,
+                watchers,
+                strategy,
+                experiment.task,
+                make_text_model,
+            ),
             Throughput(flops_of_step(model, plan), model, strategy),
             recovery(),
             interruption,
@@ -187,32 +199,50 @@ def train(
 def evaluate(experiment, model_dir, split):
     """Measures a trained model on a split; prints the figures and adds them to metrics.jsonl.
 
+    Where the task names metrics, answers are decoded as `DecodedEvaluation` is set to, and kept in
+    the model_dir.
+
     Args:
       experiment: see experiment.py.
       model_dir: path of the run.
       split: "train", "validation" or "test".
 
     Returns:
-      {name: float}, see metrics.Evaluation.
+      {name: float}, see metrics.Evaluation and text_metrics.
 
     Raises:
       UserError: there is no checkpoint, or no such split.
     """
-    directory = ModelDir(model_dir)
+    directory, task = ModelDir(model_dir), experiment.task
     strategy = experiment.begin()
+    if task.metrics and split in task.splits:
+        decoded.check(task, split)
     model, tokenizer, steps = experiment.load(directory, strategy)
     plan = experiment.make_plan(split, model, tokenizer, directory)
     found = metrics.Evaluation(model, plan, strategy, use_xla("auto")).run()
+    answers = None
+    if task.metrics:
+        decoding = DecodedEvaluation()
+        make_text_model = functools.partial(text_model_of, experiment, model, tokenizer)
+        answers = decoding.measure(
+            task, split, steps[-1], directory.predictions, strategy, make_text_model
+        )
+        found |= answers.figures
     if not strategies.is_chief(strategy):
         return found
     figures = ", ".join(f"{k} {v:,.6g}" for k, v in found.items())
     print(f"{split}, {checkpoints.name_of(steps)}: {figures}")
-    line = {"step": steps[-1], "split": split, **found}
+    what = {"step": steps[-1], "split": split}
     if len(steps) > 1:
-        line["averaged_steps"] = steps
-    known = metrics_file.read(directory.metrics)
-    if not any(all(old.get(name) == line.get(name) for name in WHAT) for old in known):
-        metrics_file.append(directory.metrics, line)
+        what["averaged_steps"] = steps
+    if "evaluation_stride" in found:
+        what["evaluation_stride"] = found["evaluation_stride"]
+    new = metrics_file.add(directory.metrics, what, found)
+    if answers:
+        for name, signature in answers.signatures.items():
+            print(f"  {name}: {signature}")
+        samples = decoding.samples_of(answers)
+        tensorboard.add(directory.tensorboard, steps[-1], split, new, samples)
     return found
 
 
@@ -237,8 +267,8 @@ def begin_from(state, saved, newest, initial_checkpoint):
     return 0
 
 
-def text_model_of(experiment, model, tokenizer):
-    return TextModel(model, tokenizer, **text_settings(experiment, model))
+def text_model_of(experiment, model, tokenizer, **settings):
+    return TextModel(model, tokenizer, **text_settings(experiment, model) | settings)
 
 
 def steps_of(steps, epochs, tokens, plan):

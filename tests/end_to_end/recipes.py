@@ -6,6 +6,7 @@ import json
 import os
 import random
 
+import gin
 import numpy as np
 import tensorflow as tf
 
@@ -34,6 +35,8 @@ EncoderDecoder.width = 32
 inverse_square_root.warmup_steps = 10
 TOKENIZER = "characters"
 VOCABULARY_SIZE = None
+text_to_text.metrics = ["chrf", "exact_match"]
+train.callbacks = [@DecodedEvaluation]
 """,
 }
 MACROS = {
@@ -77,6 +80,7 @@ def command(*flags):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = run.main(["run", *flags])
+    gin.clear_config()  # what it was told is not for the tests that follow
     return status, out.getvalue(), err.getvalue()
 
 

@@ -100,3 +100,23 @@ def test_the_death_of_a_worker_ends_the_other_and_all_go_on_together(tmp_path):
     assert launcher.returncode == 75
     log = (model_dir / "logs" / "worker_0.log").read_text()
     assert "another worker: stopped and saved at step" in log
+
+
+def test_the_chief_decodes_and_all_workers_hear_the_figures(tmp_path):
+    # Were only the chief to know them, early stopping would end one worker and not the other.
+    flags = arguments(str(tmp_path), "encoder_decoder", STEPS=200, train__best_metric="val_chrf")
+    flags += ["--gin_param=train.callbacks = [@EarlyStopping, @DecodedEvaluation]"]
+    flags += ["--gin_param=EarlyStopping.monitor = 'val_chrf'"]
+    flags += [
+        "--gin_param=EarlyStopping.mode = 'max'",
+        "--gin_param=EarlyStopping.min_delta = 200.0",
+    ]
+    model_dir = tmp_path / "run"
+    done = subprocess.run(
+        [*TWO, *flags, f"--model_dir={model_dir}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = metrics_of(model_dir, "validation")
+    assert [line["step"] for line in lines if "chrf" in line] == [10, 20]
+    assert "EarlyStopping" not in (model_dir / "logs" / "worker_1.log").read_text()
+    assert len(os.listdir(model_dir / "predictions")) == 4

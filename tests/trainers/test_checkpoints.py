@@ -49,6 +49,18 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["step_20", "step_50", "step_60"]
 
 
+def test_the_best_may_be_the_greatest_and_who_reads_knows_by_what(tmp_path):
+    made, state = Checkpoints(str(tmp_path), keep=1, best_metric="val_bleu"), State()
+    for step, bleu in ((10, 5.0), (20, 9.0), (30, 7.0), (40, None)):
+        figures = {"val_loss": float(step)} | ({"val_bleu": bleu} if bleu else {})
+        made.save(state, step, figures)
+    assert made.steps() == [20, 40]
+    assert Checkpoints(str(tmp_path)).choose("best") == 20  # as evaluation and export ask
+    assert Checkpoints(str(tmp_path), best_metric="val_loss").best() == 20
+    made.save(state, 50, {"val_bleu": 8.0})
+    assert Checkpoints(str(tmp_path)).choose("best") == 20
+
+
 def test_without_evaluation_the_best_is_the_newest(tmp_path):
     assert saved(tmp_path, [None, None]).choose("best") == 20
 

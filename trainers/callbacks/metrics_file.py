@@ -8,6 +8,8 @@ import keras
 
 PREFIX = "val_"
 FIRST = ("step", "split", "loss", "perplexity", "bits_per_byte")  # as a reader looks for them
+# What the figures of a line are of.
+WHAT = ("step", "split", "averaged_steps", "evaluation_stride")
 COUNTS = ("step", "tokens", "evaluation_stride")  # which Keras makes floats of
 
 
@@ -63,6 +65,34 @@ def read(path):
                     break
                 records.append(record)
     return records
+
+
+def add(path, what, figures):
+    """Adds a line with those figures that the file has not, or has otherwise.
+
+    Args:
+      path: of the file.
+      what: {name of WHAT: value}, what they are of; those that are missing do not apply.
+      figures: {name: number}.
+
+    Returns:
+      the figures that were added, {name: number}.
+    """
+    known = {}
+    for line in read(path):
+        if all(line.get(name) == what.get(name) for name in WHAT):
+            known |= line
+    new = {name: value for name, value in figures.items() if not is_known(name, value, known)}
+    if new:
+        append(path, {**what, **new})
+    return new
+
+
+def is_known(name, value, known):
+    """Whether a figure is known; one that was measured again may differ in its last digits."""
+    if name not in known or known[name] is None:
+        return name in known and not math.isfinite(value)
+    return math.isclose(value, known[name], rel_tol=1e-5)
 
 
 def append(path, record):

@@ -5,12 +5,15 @@ import sys
 import keras
 import tqdm
 
+from trainers.text_metrics.table import METRICS, figures_of
+
 SHOWN = {  # name in the logs -> how it is shown
     "loss": "loss {:.4f}",
     "val_loss": "val_loss {:.4f}",
     "val_perplexity": "val_perplexity {:.3f}",
     "val_bits_per_byte": "val_bits_per_byte {:.4f}",
     "val_accuracy": "val_accuracy {:.4f}",
+    **{f"val_{name}": f"val_{name} {{:.4g}}" for name in figures_of(METRICS)},
     "tokens_per_second": "{:,.0f} tokens/s",
 }
 

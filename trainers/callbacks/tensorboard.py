@@ -62,14 +62,33 @@ class TensorBoard(keras.callbacks.Callback):
 
     def write_samples(self, texts):
         """Texts by name."""
-        with self.validation.as_default(step=self.step):
-            for name, text in texts.items():
-                tf.summary.text(name, indented(text))
-        self.validation.flush()
+        write_texts(self.validation, self.step, texts)
 
     def on_train_end(self, logs=None):
         self.train.close()
         self.validation.close()
+
+
+def add(folder, step, split, values, texts):
+    """Adds figures and texts of a split outside of training; nothing where there are no figures.
+
+    Args:
+      folder: of TensorBoard.
+      step, split: what they are of.
+      values, texts: {name: number}, {name: text}.
+    """
+    if values:
+        writer = tf.summary.create_file_writer(os.path.join(folder, split))
+        write(writer, step, values)
+        write_texts(writer, step, texts)
+        writer.close()
+
+
+def write_texts(writer, step, texts):
+    with writer.as_default(step=step):
+        for name, text in texts.items():
+            tf.summary.text(name, indented(text))
+    writer.flush()
 
 
 def write(writer, step, values):
@@ -85,7 +104,7 @@ def cut(folder, last):
 
     Args:
       folder: of TensorBoard.
-      last: {split: step}.
+      last: {split: step}; of other splits than these, that of "train".
     """
     if not any(last.values()):
         shutil.rmtree(folder, ignore_errors=True)
@@ -94,7 +113,7 @@ def cut(folder, last):
         records = []
         try:
             for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-                if tf.compat.v1.Event.FromString(record).step <= last.get(split, 0):
+                if tf.compat.v1.Event.FromString(record).step <= last.get(split, last["train"]):
                     records.append(record)
         except tf.errors.DataLossError:
             pass

@@ -2,8 +2,11 @@
 
 import keras
 
+from trainers import strategies
 from trainers.callbacks import metrics_file, progress, samples, tensorboard
 from trainers.errors import UserError
+from trainers.settings import did_you_mean
+from trainers.text_metrics.table import METRICS, OF_TOKENS, figures_of
 
 WRITERS = (
     samples.Samples,
@@ -14,7 +17,7 @@ WRITERS = (
 )
 
 
-def watch(directory, model, now, steps, notes, callbacks, chief, make_text_model):
+def watch(directory, model, now, steps, notes, callbacks, strategy, task, make_text_model):
     """The callbacks of a run that goes on from step `now`.
 
     Those that decide, as EarlyStopping does, run in every worker and see the same numbers there.
@@ -26,18 +29,21 @@ def watch(directory, model, now, steps, notes, callbacks, chief, make_text_model
       model: that is trained.
       now, steps: first and last step.
       notes: of the checkpoint that the run goes on from.
-      callbacks: functions to callbacks.
-      chief: whether this process is the one that writes.
+      callbacks: the user's.
+      strategy: of the run, whose chief is the one that writes.
+      task: see data/tasks.py.
       make_text_model: function to a TextModel, for those that generate.
 
     Returns:
-      keras.callbacks.CallbackList, whose `params` are `steps`, `tensorboard` and
-      `make_text_model`.
+      keras.callbacks.CallbackList, whose `params` are `steps`, `strategy`, `task`,
+      `make_text_model`, `predictions`, the folder of these, and `tensorboard`, None but for the
+      chief.
 
     Raises:
       UserError: EarlyStopping is to restore the best weights, which checkpoints keep.
     """
     ours, board = [], None
+    chief = strategies.is_chief(strategy)
     if chief:
         # An evaluation that was not finished is done again, and counts from then.
         evaluated = now - 1 if notes.get("evaluation_due") else now
@@ -47,8 +53,7 @@ def watch(directory, model, now, steps, notes, callbacks, chief, make_text_model
             board,
             progress.Progress(now, steps),
         ]
-    theirs = [callback() for callback in callbacks]
-    theirs = [callback for callback in theirs if chief or not writes(callback)]
+    theirs = [callback for callback in callbacks if chief or not writes(callback)]
     if any(getattr(callback, "restore_best_weights", False) for callback in theirs):
         raise UserError(
             "EarlyStopping.restore_best_weights: leave it out; a checkpoint has the best weights, "
@@ -59,9 +64,32 @@ def watch(directory, model, now, steps, notes, callbacks, chief, make_text_model
         [*ours, *theirs],
         model=model,
         steps=steps,
+        strategy=strategy,
+        task=task,
+        predictions=directory.predictions,
         tensorboard=board,
         make_text_model=make_text_model,
     )
+
+
+def check_best_metric(name, callbacks, task):
+    """Raises UserError for a `train.best_metric` that no evaluation of the run finds.
+
+    Callbacks that measure say so by a method `figures`, and are asked in evaluations by another,
+    `on_evaluation`; see decoded_evaluation.py.
+    """
+    figures = list(OF_TOKENS)
+    parts = getattr(task, "tasks", ())  # of a mixture, each measured on its own
+    figures += [f"{part}_{figure}" for part in parts for figure in OF_TOKENS]
+    for callback in callbacks:
+        if hasattr(callback, "figures"):
+            figures += callback.figures(task)
+    known = [f"{metrics_file.PREFIX}{figure}" for figure in figures]
+    if name not in known:
+        hint = did_you_mean(name, known) or f"; the run has {', '.join(known)}"
+        if name.removeprefix(metrics_file.PREFIX) in figures_of(METRICS):
+            hint = "; it is one of decoded answers: add @DecodedEvaluation to train.callbacks, and its metric to the task's"
+        raise UserError(f"train.best_metric = {name!r}: no evaluation finds it{hint}")
 
 
 def is_ours(callback):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import gin
 
 from trainers.errors import UserError
+from trainers.text_metrics.table import LABEL_METRICS, check_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Task:
       targets: template of what is predicted.
       inputs: template of what is given, text-to-text only.
       labels: names of the classes where a target is a class number, else empty.
-      metrics: names of the metrics of decoded answers.
+      metrics: names of the metrics of decoded answers; see text_metrics/table.py.
       references: template of one field, the list of all acceptable answers; empty where the
         target is the only one.
       empty_targets: what is done about a target without text, "error" or "skip".
@@ -106,7 +107,8 @@ class Task:
         return repr(tuple(parts))
 
     def check(self):
-        """Raises UserError where the source's files are missing."""
+        """Raises UserError for a metric that there is not, and where the source's files are missing."""
+        check_names(self.metrics)
         self.source.check()
 
     def make_plan(self, split, make):
@@ -170,7 +172,8 @@ def text_to_text(
       inputs, targets: templates of what is given and of what is predicted.
       labels: for classification, names of the classes: a target that reads "1" becomes the
         second of them, and one that is such a name stays as it is.
-      metrics: names of metrics of decoded answers.
+      metrics: names of metrics of decoded answers, see text_metrics/table.py. With labels and
+        without names: how often the answer is right, and how often the likeliest label is.
       references: where a record has several acceptable answers, the field that lists them, as
         "{answers}"; `targets` then takes one of them, as "{answers[0]}".
       empty_targets: at a target without text stop ("error") or leave the example out ("skip").
@@ -182,6 +185,7 @@ def text_to_text(
         raise UserError(
             f"text_to_text.references = {references!r}: must be one field in braces, as '{{answers}}'"
         )
+    metrics = metrics or (LABEL_METRICS if labels else ())
     return Task(
         "text_to_text",
         source,

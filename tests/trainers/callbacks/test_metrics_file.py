@@ -36,6 +36,26 @@ def test_a_run_that_goes_on_has_every_step_once(tmp_path):
     assert metrics_file.read(str(path))[-1]["step"] == 40
 
 
+def test_only_figures_that_are_new_or_other_are_added(tmp_path):
+    path = str(tmp_path / "metrics.jsonl")
+    write(path, 0, [20])
+    before = metrics_file.read(path)
+    known = {"loss": 2.0 + 1e-9, "accuracy": 0.5}  # measured again, in another order of sums
+    assert metrics_file.add(path, {"step": 20, "split": "validation"}, known) == {}
+    assert metrics_file.read(path) == before
+    found = {**known, "bleu": 3.0, "perplexity": math.inf}
+    new = {"bleu": 3.0, "perplexity": math.inf}
+    assert metrics_file.add(path, {"step": 20, "split": "validation"}, found) == new
+    assert metrics_file.add(path, {"step": 20, "split": "validation"}, found) == {}
+    assert metrics_file.add(path, {"step": 20, "split": "validation"}, {"bleu": 4.0}) == {
+        "bleu": 4.0
+    }  # by beams, say
+    assert metrics_file.add(path, {"step": 20, "split": "test"}, known) == known
+    added = metrics_file.read(path)[len(before) :]
+    assert [line["split"] for line in added] == ["validation", "validation", "test"]
+    assert added[0] == {"step": 20, "split": "validation", "bleu": 3.0, "perplexity": None}
+
+
 def test_json_knows_no_infinity():
     line = metrics_file.as_line({"step": 1, "loss": math.nan, "perplexity": math.inf, "x": 1.5})
     assert json.loads(line) == {"step": 1, "loss": None, "perplexity": None, "x": 1.5}

@@ -4,7 +4,7 @@ import gin
 import pytest
 import tensorflow as tf
 
-from trainers.callbacks.tensorboard import TensorBoard, cut
+from trainers.callbacks.tensorboard import TensorBoard, add, cut
 from zoo import DecoderLM
 
 
@@ -65,3 +65,16 @@ def test_a_run_that_goes_on_has_no_point_twice(tmp_path, model, start):
 def test_nothing_to_cut_is_no_trouble(tmp_path):
     for step in (0, 10):
         cut(str(tmp_path / "none"), {"train": step, "validation": step})
+
+
+def test_what_was_evaluated_outside_of_training_stays_with_its_step(tmp_path, model):
+    run(tmp_path, model, 0, [10, 20])
+    for step in (10, 20):
+        add(str(tmp_path), step, "test", {"bleu": 3.0}, {"decoded/0": "text"})
+    add(str(tmp_path), 20, "validation", {}, {"decoded/0": "text"})  # nothing new
+    expected = [("test", "bleu", 10), ("test", "decoded/0", 10)]
+    both = [*expected, ("test", "bleu", 20), ("test", "decoded/0", 20)]
+    assert [p for p in points(tmp_path) if p[0] == "test"] == sorted(both)
+    assert ("validation", "decoded/0", 20) not in points(tmp_path)
+    cut(str(tmp_path), {"train": 10, "validation": 10})
+    assert [p for p in points(tmp_path) if p[0] == "test"] == expected

@@ -1,0 +1,164 @@
+"""Evaluation by decoding: what a model answers to a split's inputs, scored and written down."""
+
+import itertools
+import json
+import os
+from typing import NamedTuple
+
+from trainers.errors import UserError
+from trainers.text_metrics.table import METRICS
+
+
+class Decoded(NamedTuple):
+    """What `evaluate` finds.
+
+    Attributes:
+      figures: {name: float}, see text_metrics.
+      signatures: {metric: str}, of those that say how they were computed.
+      lines: a dict for each example: "inputs", "references", "prediction" where it was generated,
+        "choice" where it was ranked, and the figures that one answer has.
+    """
+
+    figures: dict
+    signatures: dict
+    lines: list
+
+
+def check(task, split):
+    """Raises UserError for a task that gives no answers to score; reads the first example."""
+    if not task.metrics:
+        raise UserError(
+            "decoded evaluation: the task names no metrics; set text_to_text.metrics, for example "
+            '["exact_match"]'
+        )
+    first = next(iter(task.examples(split)), None)
+    if first is None:
+        raise UserError(f"decoded evaluation: the {split} split has no examples")
+    if "inputs" not in first:
+        raise UserError("decoded evaluation: the task has no inputs to answer; use text_to_text")
+    ranked = [name for name in task.metrics if METRICS[name].ranks]
+    if ranked and not choices_of(first, task):
+        raise UserError(
+            f"decoded evaluation: {ranked[0]} needs text_to_text.labels, or examples with choices"
+        )
+
+
+def evaluate(export, task, split, options, max_examples=None, stop=lambda: False):
+    """Answers and scores a split.
+
+    A reference is read as an answer is, by `task.read_answer`: a model that writes its targets
+    has the best figures there are.
+
+    Args:
+      export: exported.ExportedModel that puts nothing around prompts.
+      task: see data/tasks.py; checked.
+      split: its name.
+      options: of `generation_options.read`.
+      max_examples: of the first examples; None for all.
+      stop: function asked between batches; once it says True, the rest is left.
+
+    Returns:
+      Decoded, or None if stopped.
+
+    Raises:
+      UserError: a label or choice is longer than what the model reads.
+    """
+    examples = list(itertools.islice(task.examples(split), max_examples))
+    answered = {}
+    for ranks, answer in ((False, generated), (True, ranked)):
+        if any(METRICS[name].ranks is ranks for name in task.metrics):
+            answered[ranks] = answer(export, task, examples, options, stop)
+            if answered[ranks] is None:
+                return None
+    references = [
+        [task.read_answer(text) for text in example.get("references") or [example["targets"]]]
+        for example in examples
+    ]
+    lines = [
+        {"inputs": example["inputs"], "references": texts}
+        for example, texts in zip(examples, references, strict=True)
+    ]
+    for ranks, texts in answered.items():
+        for line, text in zip(lines, texts, strict=True):
+            line["choice" if ranks else "prediction"] = text
+    figures, signatures = {}, {}
+    for name in task.metrics:
+        metric = METRICS[name]
+        predictions = answered[metric.ranks]
+        figures |= metric.score(predictions, references)
+        if hasattr(metric.score, "signature"):
+            signatures[name] = metric.score.signature(references)
+        if hasattr(metric.score, "each"):
+            for line, prediction, texts in zip(lines, predictions, references, strict=True):
+                line |= metric.score.each(prediction, texts)
+    return Decoded(figures, signatures, lines)
+
+
+def generated(export, task, examples, options, stop):
+    """The answer to each example; None if stopped."""
+    answers = [""] * len(examples)
+    texts = export.generate([example["inputs"] for example in examples], options)
+    for done, (place, (best, *_)) in enumerate(texts, 1):
+        answers[place] = task.read_answer(best.text)
+        if done % options.batch_size == 0 and done < len(examples) and stop():
+            return None
+    return answers
+
+
+def ranked(export, task, examples, options, stop):
+    """The choice of each example whose log-probability in sum is the highest; None if stopped."""
+    answers = []
+    for first in range(0, len(examples), options.batch_size):
+        if first and stop():
+            return None
+        batch = examples[first : first + options.batch_size]
+        pairs = [(one["inputs"], text) for one in batch for text in choices_of(one, task)]
+        try:
+            scores = iter(export.score(*zip(*pairs, strict=True), options.batch_size))
+        except ValueError as error:
+            raise UserError(f"decoded evaluation: {error}") from None
+        for one in batch:
+            choices = choices_of(one, task)
+            its_scores = list(itertools.islice(scores, len(choices)))
+            likeliest = choices[its_scores.index(max(its_scores))]
+            answers.append(task.read_answer(likeliest))
+    return answers
+
+
+def choices_of(example, task):
+    """The answers there are to choose from: the example's own, or else the task's labels."""
+    return example.get("choices") or task.labels
+
+
+def write(folder, split, step, decoded, settings):
+    """Writes `split`-`step`.jsonl, a line an example, and beside it .json, how it was made.
+
+    Args:
+      folder: made where there is none; files in it are whole or not there.
+      split, step: of the figures.
+      decoded: Decoded.
+      settings: of decoding, for JSON.
+
+    Returns:
+      path of the JSON lines.
+    """
+    path = os.path.join(folder, f"{split}-{step}.jsonl")
+    os.makedirs(folder, exist_ok=True)
+    about = {
+        "split": split,
+        "step": step,
+        "examples": len(decoded.lines),
+        "figures": decoded.figures,
+        "signatures": decoded.signatures,
+        "settings": settings,
+    }
+    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in decoded.lines)
+    put(path.removesuffix("l"), [json.dumps(about, ensure_ascii=False, indent=2) + "\n"])
+    put(path, lines)
+    return path
+
+
+def put(path, lines):
+    with open(f"{path}.new", "w", encoding="utf-8", errors="replace") as file:
+        file.writelines(lines)
+    os.replace(f"{path}.new", path)
