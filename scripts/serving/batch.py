@@ -57,7 +57,7 @@ class Batch:
         self.state = self.idle
 
     def step(self):
-        """Draws a token in every row that has not ended; returns what `next` does."""
+        """Draws a token or, with a draft, several in every row that has not ended; see `next`."""
         drawn = self.export.next(state=self.state, steps=tf.constant(1))
         self.state = state_of(drawn)
         return Drawn(drawn)
@@ -86,10 +86,16 @@ class Drawn:
     def text(self, row):
         return self.texts[row].decode("utf-8", "replace")
 
-    def tokens(self, row, first, alternatives):
-        """[(token, log-probability, [(token, log-probability), ...])] from the one `first` on."""
-        places = range(first, self.counts[row])
-        part = slice(first, self.counts[row])
+    def prefixes(self, row, first):
+        """A row's tokens up to each from the one `first` on, int [n, T] with 0 behind."""
+        count = self.counts[row]
+        held = np.arange(count) <= np.arange(first, count)[:, None]
+        return np.where(held, np.asarray(self.drawn["tokens"][row, :count]), 0)
+
+    def tokens(self, row, first, last, alternatives):
+        """[(token, log-probability, [(token, log-probability), ...])] from `first` to before `last`."""
+        places = range(first, last)
+        part = slice(first, last)
         tokens = np.asarray(self.drawn["tokens"][row, part]).tolist()
         values = np.asarray(self.drawn["token_log_probabilities"][row, part]).tolist()
         if not alternatives:

@@ -114,7 +114,7 @@ class Engine:
             return not self.closed
 
     def turn(self):
-        """Lets prompts leave and join, then draws a token in every row."""
+        """Lets prompts leave and join, then draws a token or more in every row."""
         try:
             self.drop()
             self.admit()
@@ -176,14 +176,37 @@ class Engine:
 
     def advance(self, row, place, drawn):
         """Delivers what a step has added to a row; sets its job to None when it is complete."""
-        job, text, ended = row.job, drawn.text(place), bool(drawn.ended[place])
+        self.observe(row, int(drawn.counts[place]) - row.num_tokens)
+        *earlier, whole = self.texts(row, place, drawn)
+        for text in earlier:
+            self.add(row, place, drawn, text, row.num_tokens + 1, ended=False)
+            if row.job is None:
+                return
+        self.add(row, place, drawn, whole, int(drawn.counts[place]), bool(drawn.ended[place]))
+
+    def texts(self, row, place, drawn):
+        """A row's text after each token of a step, where it matters; else after all of them.
+
+        An export with a draft draws several, of which the first may complete a stop string.
+        """
+        whole, count = drawn.text(place), int(drawn.counts[place])
+        matters = row.job.stop or row.job.alternatives is not None
+        if count - row.num_tokens <= 1 or not matters:
+            return [whole]
+        texts = self.token_texts.detokenize(drawn.prefixes(place, row.num_tokens))
+        # Alone a text may begin otherwise than behind its prompt.
+        longer = len(whole) - len(texts[-1])
+        return [*(whole[: longer + len(text.rstrip(UNFINISHED))] for text in texts[:-1]), whole]
+
+    def add(self, row, place, drawn, text, count, ended):
+        """Delivers what `count` tokens have made of a row's text."""
+        job = row.job
         piece, stopped = row.stream.feed(text, ended)
         if job.alternatives is not None:
-            tokens = drawn.tokens(place, row.num_tokens, job.alternatives)
+            tokens = drawn.tokens(place, row.num_tokens, count, job.alternatives)
             row.held += self.with_texts(tokens, row.whole)
             row.whole = len(text.rstrip(UNFINISHED))
-        self.observe(row, int(drawn.counts[place]) - row.num_tokens)
-        row.num_tokens = int(drawn.counts[place])
+        row.num_tokens = count
 
         reason = None
         if stopped or ended:
