@@ -35,8 +35,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainers import draft as drafts
-from trainers import model_card
+from trainers import drafting, model_card
 from trainers.errors import UserError
 from trainers.metrics import Evaluation
 from trainers.model_dir import ModelDir
@@ -88,7 +87,7 @@ def export(
     """
     directory = ModelDir(model_dir)
     draft = os.path.expanduser(draft)
-    recipe = drafts.check(draft) if draft else None
+    recipe = drafting.check(draft) if draft else None
     # Whatever it was trained in: kept as they are, weights are turned into nothing else at a step.
     keras.config.set_dtype_policy("float32")
     model, tokenizer, step = experiment.load(directory)
@@ -98,8 +97,8 @@ def export(
     settings = text_settings(experiment, model)
     draft_model, drafted_by = None, "none"
     if recipe:
-        draft_model = drafts.load(draft, recipe, tokenizer)
-        drafts.check_fits(draft, draft_model, model, settings["max_length"], proposals)
+        draft_model = drafting.load(draft, recipe, tokenizer)
+        drafting.check_fits(draft, draft_model, model, settings["max_length"], proposals)
         drafted_by = f"{type(draft_model).__name__}, {draft_model.count_params():,} parameters"
         if weights != "float32" or xla:
             draft_model.compact(weights)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.trainers.tiny import BytesTokenizer, family
-from trainers import draft, export
+from trainers import drafting, export
 from trainers.data.tasks import text_to_text
 from trainers.errors import UserError
 from trainers.export import ExportError, export_model
@@ -128,9 +128,9 @@ def test_a_model_in_half_precision_exports(tmp_path):
 def test_a_draft_with_too_few_positions_is_refused_with_what_to_do():
     model, _ = family("decoder_lm")
     short, _ = family("decoder_lm", positions="learned", context_length=12)
-    draft.check_fits("runs/small", short, model, 12, 4)
+    drafting.check_fits("runs/small", short, model, 12, 4)
     with pytest.raises(UserError) as error:
-        draft.check_fits("runs/small", short, model, 16, 4)
+        drafting.check_fits("runs/small", short, model, 16, 4)
     assert str(error.value) == (
         'export.draft = "runs/small": it has only 12 positions, and the export reads 16; train a '
         "draft with DecoderLM.context_length = 16, or export with "

@@ -79,10 +79,10 @@ def advance(model, draft, carry, max_steps=None, proposals=PROPOSALS):
         tokens, draft_state, earlier = propose(draft, carry, proposals)
         logits, state = model.extend(tokens, carry["state"])
         before, carry = carry, {**carry, **drawn(carry, logits, tokens[:, 1:])}
-        # What was read and not drawn is to be read no more.
+        # Read are from now on as many as were drawn: the last token, and the proposals that stand.
         read = carry["count"] - before["count"]
-        unread = proposals + 1 - read
-        state = {n: part - unread if n == "index" else part for n, part in state.items()}
+        wrong = proposals + 1 - read
+        state = {name: part - wrong if name == "index" else part for name, part in state.items()}
         earlier = keras.tree.map_structure(lambda parts: chosen(parts, read), earlier)
         return {**carry, "state": state, "draft_state": {**draft_state, **earlier}}
 
@@ -98,13 +98,15 @@ def propose(draft, carry, proposals):
       earlier: `passing` of its states after 0, 1, ... K + 1 of them, parts [B, K + 2, ...].
     """
 
+    def now(carry, state):
+        return {"tokens": carry["last"], "states": draft.passing(state)}
+
     def note(notes, place, carry, state):
         def put(parts, part):
             start = (0, place, *(0 for _ in part.shape[1:]))
             return ops.slice_update(parts, start, part[:, None])
 
-        now = {"tokens": carry["last"], "states": draft.passing(state)}
-        return keras.tree.map_structure(put, notes, now)
+        return keras.tree.map_structure(put, notes, now(carry, state))
 
     def draw(place, drafting):
         carry, state, notes = drafting
@@ -114,9 +116,8 @@ def propose(draft, carry, proposals):
         return carry, state, note(notes, place + 1, carry, state)
 
     carry, state = without_states(carry), carry["draft_state"]
-    now = {"tokens": carry["last"], "states": draft.passing(state)}
     notes = keras.tree.map_structure(
-        lambda part: ops.repeat(part[:, None], proposals + 2, axis=1), now
+        lambda part: ops.repeat(part[:, None], proposals + 2, axis=1), now(carry, state)
     )
     carry, state, notes = ops.fori_loop(0, proposals, draw, (carry, state, notes))
     # The last proposal is read as well, for all of them may be right; nothing is drawn behind it.

@@ -190,6 +190,19 @@ def test_steps_are_those_of_the_model_and_each_draws_at_least_a_token(pair):
     np.testing.assert_array_equal(decode(model, model, pieces=[1])["count"], 5)
 
 
+def test_a_draft_goes_on_from_what_was_drawn_and_from_no_proposal_that_was_wrong(pair):
+    model, draft = pair
+    carry = advanced(model, draft, begun(model, draft, slice(5), ROOM, 4), 2)
+    found, _ = draft.extend(carry["last"][:, None], carry["draft_state"])
+    for row, prompt in enumerate(PROMPTS):
+        # Truth: all that the row has, read at once.
+        drawn = carry["tokens"][row, : int(carry["count"][row])]
+        features = {"inputs": np.array([[*prompt, *ops.convert_to_numpy(drawn)]], "int32")}
+        if draft.reads_source:
+            features |= {name: part[[row % 3]] for name, part in SOURCE_FEATURES.items()}
+        np.testing.assert_allclose(found[row, 0], draft(features)[0, -1], atol=1e-4)
+
+
 def test_rows_that_join_a_batch_get_what_they_get_alone(pair):
     """A row that has taken two steps, and one that has taken none, side by side."""
     model, draft = pair
