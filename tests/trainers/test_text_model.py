@@ -337,7 +337,7 @@ def test_a_text_with_a_draft_ends_with_the_token_that_completes_a_stop_string(dr
         stops = [text.decode()[4 + 2 * row :][:2] for row, text in enumerate(texts)]
         expected = plain.generate(PROMPTS, stop=stops, **options)
         assert_same_answers(fast.generate(PROMPTS, stop=stops, **options), expected)
-        assert len(set(expected["num_tokens"].numpy().ravel())) > 2
+        assert len(set(expected["num_tokens"].numpy().ravel())) > 1
 
 
 def test_rows_with_a_draft_stream_join_and_leave_as_those_without(drafted):

@@ -221,7 +221,7 @@ def test_frequencies_with_a_draft_are_the_probabilities_of_the_model(draft):
     # Truth: the model, reading everything at once. 7 outcomes: the end, and two tokens after
     # each of which the end may come.
     model, draft = make_pair("decoder_lm", draft, vocabulary_size=3)
-    rows = 4000
+    rows = 2000
     settings = samplers.settings(rows, temperature=1.0, seed=np.arange(rows))
     settings["num_top"] = np.zeros(rows, "int32")
     prompts, limits = np.tile(np.array([[0, 1, 2]], "int32"), (rows, 1)), np.full(rows, 2, "int32")
