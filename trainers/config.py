@@ -3,6 +3,7 @@
 `check` needs no TensorFlow; `load` hands gin what has been checked; `save` keeps it with the run.
 """
 
+import contextlib
 import os
 
 import gin
@@ -202,6 +203,26 @@ def load(config):
     except Exception as error:  # gin raises whatever an imported module does
         problem, *_ = str(error).split("\n")
         raise UserError(f"{config.source}: {problem}") from error
+
+
+@contextlib.contextmanager
+def in_place(config):
+    """While it lasts gin holds another checked configuration; then all is as it was before.
+
+    Raises:
+      UserError: see `load`.
+    """
+    # What gin itself clears when it is to forget; it has no way to set this aside.
+    names = ("_CONFIG", "_OPERATIVE_CONFIG", "_IMPORTS", "_SINGLETONS")
+    parts = [getattr(gin.config, name) for name in names]
+    before = [part.copy() for part in parts]
+    try:
+        load(config)
+        yield
+    finally:
+        gin.clear_config()
+        for part, held in zip(parts, before, strict=True):
+            part.update(held)
 
 
 def save(model_dir):

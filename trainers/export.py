@@ -35,13 +35,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainers import model_card
+from trainers import drafting, model_card
 from trainers.checkpoints import name_of
 from trainers.errors import UserError
 from trainers.metrics import Evaluation
 from trainers.model_dir import ModelDir
 from trainers.text_model import TextModel
 from zoo.decoding.loop import EOS
+from zoo.decoding.speculative import PROPOSALS
 
 PROBES = ("The quick brown fox", "a", "")
 PROBE_TOKENS = 8
@@ -61,6 +62,8 @@ def export(
     name: str | None = None,
     chat_template: str = "",
     licence: str = "not stated",
+    draft: str = "",
+    proposals: int = PROPOSALS,
 ):
     """Exports the trained model of a model_dir to its folder export/, with a model_card.md.
 
@@ -72,27 +75,39 @@ def export(
       name: of the model; None for that of the model_dir.
       chat_template: in Jinja, for a model of dialogue; see chat_template.py.
       licence: of the model, for its card.
+      draft: path of another model_dir, the smaller model of which drafts what is generated, see
+        zoo/decoding/speculative.py; "" for none.
+      proposals: tokens that it proposes in a step.
 
     Returns:
       The folder of the SavedModel.
 
     Raises:
-      UserError: nothing has been trained there.
+      UserError: nothing has been trained there, or the draft does not fit.
       ExportError: what was saved differs from the model; an earlier export is as it was.
     """
     directory = ModelDir(model_dir)
+    draft = os.path.expanduser(draft)
+    recipe = drafting.check(draft) if draft else None
     # Whatever it was trained in: kept as they are, weights are turned into nothing else at a step.
     keras.config.set_dtype_policy("float32")
     model, tokenizer, steps = experiment.load(directory)
     parameters = model.count_params()
     if xla is None:
         xla = weights != "float32" or parameters >= WORTH_COMPILING
+    settings = text_settings(experiment, model)
+    draft_model, drafted_by = None, "none"
+    if recipe:
+        draft_model = drafting.load(draft, recipe, tokenizer)
+        drafting.check_fits(draft, draft_model, model, settings["max_length"], proposals)
+        drafted_by = f"{type(draft_model).__name__}, {draft_model.count_params():,} parameters"
+        if weights != "float32" or xla:
+            draft_model.compact(weights)
     if weights != "float32":
         compact(model, weights, experiment, tokenizer, directory)
     elif xla:
         model.compact(weights)
     name = name or os.path.basename(os.path.abspath(model_dir))
-    settings = text_settings(experiment, model)
     facts = {
         "name": name,
         "family": type(model).__name__,
@@ -105,6 +120,7 @@ def export(
         "vocabulary_size": model.vocabulary_size,
         "trained_on": type(experiment.task.source).__name__,
         "precision": experiment.precision,
+        "draft": drafted_by,
         "licence": licence,
         "folder": directory.export,
     }
@@ -116,6 +132,8 @@ def export(
         xla=xla,
         name=name,
         chat_template=chat_template,
+        draft=draft_model,
+        proposals=proposals,
         finish=lambda folder: model_card.write(folder, facts, directory.metrics),
     )
     print(f"exported {name_of(steps)} to {directory.export}")

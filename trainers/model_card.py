@@ -17,6 +17,7 @@ CARD = """# {name}
 | tokenizer | {tokenizer}, {vocabulary_size:,} tokens |
 | trained on | {trained_on} |
 | precision of training | {precision} |
+| draft, for speed | {draft} |
 | licence | {licence} |
 
 ## Figures

@@ -4,9 +4,9 @@ import functools
 
 import tensorflow as tf
 
-from trainers import scoring, states
+from trainers import scoring, states, stopping
 from trainers.generation_options import ROW_SEED
-from trainers.prompts import Prompts, before_stop, lengths_of, rounded
+from trainers.prompts import Prompts, lengths_of, rounded
 from trainers.signatures import (
     BEAM_OPTIONS,
     NEEDED,
@@ -17,7 +17,7 @@ from trainers.signatures import (
     integers,
     strings,
 )
-from zoo.decoding import beam_search, loop, samplers
+from zoo.decoding import beam_search, loop, samplers, speculative
 
 
 class TextModel(tf.Module):
@@ -35,6 +35,9 @@ class TextModel(tf.Module):
       name: of the model, for servers.
       chat_template: in Jinja, of a model of dialogue; "" for the plain one.
       labels: of a model of classes, the answers there are.
+      draft: a smaller LanguageModel that drafts what is generated, see `speculative`; the texts
+        are the same without it. Beam search and `score` do without.
+      proposals: tokens that it proposes in a step.
 
     Raises:
       ValueError: settings that do not fit together.
@@ -52,17 +55,21 @@ class TextModel(tf.Module):
         name="model",
         chat_template="",
         labels=(),
+        draft=None,
+        proposals=speculative.PROPOSALS,
     ):
         super().__init__(name="text_model")
-        if model.context_length and max_length > model.context_length:
-            raise ValueError(
-                f"max_length {max_length} is more than the {model.context_length} positions "
-                f"that this {type(model).__name__} has learned"
-            )
-        # Saved are the TensorFlow variables of the model and not the model: of a Keras variable a
+        models = [model] if draft is None else [model, draft]
+        for each in models:
+            if each.context_length and max_length > each.context_length:
+                raise ValueError(
+                    f"max_length {max_length} is more than the {each.context_length} positions "
+                    f"that this {type(each).__name__} has learned"
+                )
+        # Saved are the TensorFlow variables of the models and not the models: of a Keras variable a
         # copy would be restored where a session loads the export, as TensorFlow Serving does, and
         # the one that the graphs read be left without a value (keras issue 20095).
-        self.weights = [variable.value for variable in model.variables]
+        self.weights = [variable.value for each in models for variable in each.variables]
         vars(self)["model"] = model
         self.tokenizer = tokenizer.in_graph()
         self.prompts = Prompts(
@@ -82,8 +89,13 @@ class TextModel(tf.Module):
         }
         # Numbers alone, so that XLA can compile them; strings are made of them outside.
         compiled = functools.partial(tf.function, autograph=False, jit_compile=xla)
-        self.read_prompts = compiled(functools.partial(loop.begin, model))
-        self.advance = compiled(functools.partial(loop.advance, model))
+        begin, advance = (functools.partial(each, model) for each in (loop.begin, loop.advance))
+        if draft is not None:
+            begin, advance = (
+                functools.partial(each, model, draft, proposals=proposals)
+                for each in (speculative.begin, speculative.advance)
+            )
+        self.read_prompts, self.advance = compiled(begin), compiled(advance)
         self.search = compiled(functools.partial(beam_search.search, model))
 
         # The state that `start` returns and `next` takes: flat, as a signature must be.
@@ -144,27 +156,8 @@ class TextModel(tf.Module):
         """
         stop = options.pop("stop")
         state = self.begin(prompts, **options)
-        # Only where a text may stop inside must it be looked at after every token.
-        steps = tf.where(tf.size(stop) > 0, 1, tf.int32.max)
-
-        def going(carry, _):
-            return ~tf.reduce_all(carry["ended"])
-
-        def step(carry, _):
-            carry = self.advance(carry, steps)
-            whole = self.text_so_far({**state, "carry": carry})
-            text = before_stop(whole, stop)
-            stopped = text != whole
-            return {
-                **carry,
-                "ended": carry["ended"] | stopped,
-                "finished": carry["finished"] | stopped,
-            }, text
-
-        carry = state["carry"]
-        none = tf.fill(tf.shape(carry["count"]), "")
-        begun = (carry, before_stop(none + self.text_so_far(state), stop))
-        carry, text = tf.while_loop(going, step, begun)
+        text_of = functools.partial(self.prompts.text, state["context"], state["forced"])
+        carry, text = stopping.draw(state["carry"], self.advance, text_of, stop)
         longest = greatest(carry["count"])
 
         def of_rows(x):
@@ -261,7 +254,8 @@ class TextModel(tf.Module):
 
         Args:
           state: the `state_*` tensors of `start`, `join`, `end` or the `next` before.
-          steps: int32, the most tokens to draw now.
+          steps: int32, the most tokens to draw now; with a draft the most steps to take, in each
+            of which a row gets 1 to `proposals` + 1 tokens.
 
         Returns:
           text: string [N], all that was generated so far. Its last character is U+FFFD

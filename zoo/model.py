@@ -90,7 +90,8 @@ class LanguageModel(keras.Model):
         Returns:
           a dict of nests of [B, ...] tensors to hand to `extend`, each row apart from the others: rows
           may be picked, repeated, or put together from several states. Keys and values of
-          attention are its `caches`, [B, K, S, D]; what comes of a source begins with `source`.
+          attention are its `caches`, [B, K, S, D], of which the first `index` [B] slots are
+          read; what comes of a source begins with `source`.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no `start`")
 
@@ -116,6 +117,18 @@ class LanguageModel(keras.Model):
             if name.startswith("source")
             else keras.tree.map_structure(lambda leaf: ops.take(leaf, rows, axis=0), part)
             for name, part in state.items()
+        }
+
+    def passing(self, state):
+        """What of a decoding state is gone when more tokens have been read: `index`, recurrent parts.
+
+        Put back into a later state, it makes of that the state as it was: what the caches have
+        beyond `index` is not read before it is written anew.
+        """
+        return {
+            name: part
+            for name, part in state.items()
+            if name != "caches" and not name.startswith("source")
         }
 
     def extend(self, tokens, state):

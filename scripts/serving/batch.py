@@ -60,7 +60,11 @@ class Batch:
         return [key for key in self.places if key is not None]
 
     def step(self):
-        """Draws a token for every key that has not ended. Returns {key: `DrawnRow`}."""
+        """Draws a token, or with a draft several, for every key that has not ended; see `next`.
+
+        Returns:
+          {key: `DrawnRow`}.
+        """
         size = self.size_for(len(self.keys))
         if size < len(self.places):
             self.resize(size)
@@ -149,9 +153,14 @@ class DrawnRow:
         self.ended = ended
         self.finished = finished
 
-    def tokens(self, first, alternatives):
-        """[(token, log-probability, [(token, log-probability), ...])] from the one `first` on."""
-        part = slice(first, self.num_tokens)
+    def prefixes(self, first):
+        """The row's tokens up to each from the one `first` on, int [n, T] with 0 behind."""
+        held = np.arange(self.num_tokens) <= np.arange(first, self.num_tokens)[:, None]
+        return np.where(held, np.asarray(self.drawn["tokens"][self.place, : self.num_tokens]), 0)
+
+    def tokens(self, first, last, alternatives):
+        """[(token, log-probability, [(token, log-probability), ...])] from `first` to before `last`."""
+        part = slice(first, last)
 
         def read(name, *more):
             return np.asarray(self.drawn[name][(self.place, part, *more)]).tolist()

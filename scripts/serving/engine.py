@@ -124,7 +124,7 @@ class Engine:
             return not self.closed
 
     def turn(self):
-        """Lets prompts leave and join, then draws a token in every row."""
+        """Lets prompts leave and join, then draws a token or more in every row."""
         try:
             self.drop()
             self.admit()
@@ -205,20 +205,43 @@ class Engine:
 
     def advance(self, row, drawn):
         """Delivers what a step has added to a row."""
-        job = row.job
-        piece, stopped = row.stream.feed(drawn.text, drawn.ended)
-        if job.alternatives is not None:
-            tokens = drawn.tokens(row.num_tokens, job.alternatives)
-            row.held += self.with_texts(tokens, row.whole)
-            row.whole = len(drawn.text.rstrip(UNFINISHED))
         self.observe(row, drawn.num_tokens - row.num_tokens)
-        row.num_tokens = drawn.num_tokens
+        *earlier, whole = self.texts(row, drawn)
+        for text in earlier:
+            self.add(row, drawn, text, row.num_tokens + 1, ended=False)
+            if row.complete:
+                return
+        self.add(row, drawn, whole, drawn.num_tokens, drawn.ended)
+
+    def texts(self, row, drawn):
+        """A row's text after each token of a step, where it matters; else after all of them.
+
+        An export with a draft draws several, of which the first may complete a stop string.
+        """
+        matters = row.job.stop or row.job.alternatives is not None
+        if drawn.num_tokens - row.num_tokens <= 1 or not matters:
+            return [drawn.text]
+        texts = self.token_texts.detokenize(drawn.prefixes(row.num_tokens))
+        # Alone a text may begin otherwise than behind its prompt.
+        longer = len(drawn.text) - len(texts[-1])
+        earlier = [drawn.text[: longer + len(text.rstrip(UNFINISHED))] for text in texts[:-1]]
+        return [*earlier, drawn.text]
+
+    def add(self, row, drawn, text, count, ended):
+        """Delivers what `count` tokens have made of a row's text."""
+        job = row.job
+        piece, stopped = row.stream.feed(text, ended)
+        if job.alternatives is not None:
+            tokens = drawn.tokens(row.num_tokens, count, job.alternatives)
+            row.held += self.with_texts(tokens, row.whole)
+            row.whole = len(text.rstrip(UNFINISHED))
+        row.num_tokens = count
 
         reason = None
-        if stopped or drawn.ended:
+        if stopped or ended:
             reason = "stop" if stopped or drawn.finished else "length"
         row.complete = bool(reason)
-        all_sent = drawn.ended and not stopped
+        all_sent = ended and not stopped
         tokens = [token for token in row.held if all_sent or token.offset < row.stream.sent]
         row.held = row.held[len(tokens) :]
         if piece or tokens or reason:

@@ -254,6 +254,7 @@ def test_an_export_of_fewer_bytes_says_what_it_costs_and_has_a_card(decoder, tmp
         "step 20 ",
         "weights as int8",
         "| CC0-1.0 |",
+        "| draft, for speed | none |",
         "| validation | 20 |",
     ):
         assert expected in card

@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.trainers.tiny import BytesTokenizer, family
-from trainers import export
+from trainers import drafting, export
 from trainers.data.tasks import text_to_text
+from trainers.errors import UserError
 from trainers.export import ExportError, export_model
 from trainers.signatures import OPTIONS
 from trainers.text_model import TextModel
@@ -122,6 +123,19 @@ def test_a_model_in_half_precision_exports(tmp_path):
         keras.config.set_dtype_policy("float32")
     loaded = tf.saved_model.load(folder)
     assert loaded.score(["a"], ["b"])["log_probabilities"].dtype == tf.float32
+
+
+def test_a_draft_with_too_few_positions_is_refused_with_what_to_do():
+    model, _ = family("decoder_lm")
+    short, _ = family("decoder_lm", positions="learned", context_length=12)
+    drafting.check_fits("runs/small", short, model, 12, 4)
+    with pytest.raises(UserError) as error:
+        drafting.check_fits("runs/small", short, model, 16, 4)
+    assert str(error.value) == (
+        'export.draft = "runs/small": it has only 12 positions, and the export reads 16; train a '
+        "draft with DecoderLM.context_length = 16, or export with "
+        "--gin_param='Experiment.max_length = 12'"
+    )
 
 
 def test_an_export_says_the_labels_of_its_task(tmp_path):

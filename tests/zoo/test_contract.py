@@ -155,6 +155,16 @@ def test_decoding_piece_by_piece_gives_the_teacher_forced_logits(model):
     np.testing.assert_allclose(found, logits_of(model, features), **TOLERANCE)
 
 
+def test_a_state_that_is_put_back_has_not_read_what_came_after(model):
+    features = example(model, 6, rows=2)
+    tokens = features["inputs"]
+    _, before = model.extend(tokens[:, :3], model.start(2, 9, features))
+    expected, _ = model.extend(tokens[:, 3:], before)
+    _, after = model.extend(tokens[:, ::-1], before)
+    found, _ = model.extend(tokens[:, 3:], {**after, **model.passing(before)})
+    np.testing.assert_allclose(found, expected, **TOLERANCE)
+
+
 def test_left_padded_prompts_decode_as_each_does_alone(model):
     examples = example(model, 7, 4, seed=1), example(model, 4, 2, seed=2)
     tokens = [np.pad(one["inputs"][0], (7 - one["inputs"].shape[1], 0)) for one in examples]

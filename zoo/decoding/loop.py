@@ -93,21 +93,33 @@ def advance(model, carry, max_steps=None):
       The new carry.
     """
 
-    def going(carry):
-        return ops.logical_not(ops.all(carry["ended"]))
-
     def step(carry):
         logits, state = model.extend(carry["last"][:, None], carry["state"])
-        return {**carry, "state": state, **drawn(carry, logits[:, 0])}
+        going = ops.logical_not(carry["ended"])
+        return {**carry, "state": state, **drawn(carry, logits[:, 0], going)}
+
+    return until_ended(step, carry, max_steps)
+
+
+def until_ended(step, carry, max_steps=None):
+    """Takes steps, functions of the carry, until every row has ended; see `advance`."""
+
+    def going(carry):
+        return ops.logical_not(ops.all(carry["ended"]))
 
     return ops.while_loop(going, step, carry, maximum_iterations=max_steps)
 
 
-def drawn(carry, logits):
-    """What the loop carries, but the state, after a token drawn from logits [B, V]."""
-    settings, count, ended = carry["settings"], carry["count"], carry["ended"]
+def drawn(carry, logits, going):
+    """What the loop carries, but the state, after a token more in some rows.
+
+    Args:
+      logits: float32 [B, V], of which it is drawn.
+      going: bool [B], the rows that get one; none of them has ended.
+    """
+    settings, count = carry["settings"], carry["count"]
     token = samplers.sample(logits, settings, count, carry["answered"], carry["prompted"], end=EOS)
-    token = ops.where(ended, EOS, token)
+    token = ops.where(going, token, carry["last"])
     log_probabilities = ops.log_softmax(logits)
     gained = ops.take_along_axis(log_probabilities, token[:, None], axis=-1)[:, 0]
 
@@ -121,11 +133,13 @@ def drawn(carry, logits):
         return ops.zeros_like(logits[:, :top]), ops.zeros_like(carry["top_tokens"][:, 0])
 
     top_gained, top_tokens = ops.cond(ops.any(settings["num_top"] > 0), likeliest, none)
-    going = ops.logical_not(ended)[:, None]
-    place = ops.logical_and(ops.arange(ops.shape(carry["tokens"])[1]) == count[:, None], going)
+    place = ops.arange(ops.shape(carry["tokens"])[1]) == count[:, None]
+    place = ops.logical_and(place, going[:, None])
     chosen = ops.arange(logits.shape[-1]) == token[:, None]
-    finished = ops.logical_and(token == EOS, ops.logical_not(ended))
-    count = count + ops.cast(going[:, 0], "int32")
+    chosen = ops.logical_and(chosen, going[:, None])
+    finished = ops.logical_and(token == EOS, going)
+    count = count + ops.cast(going, "int32")
+    ended = ops.logical_or(finished, count >= carry["limits"])
     return {
         "last": token,
         "tokens": ops.where(place, token[:, None], carry["tokens"]),
@@ -133,7 +147,7 @@ def drawn(carry, logits):
         "gained": ops.where(place, gained[:, None], carry["gained"]),
         "top_tokens": ops.where(place[..., None], top_tokens[:, None], carry["top_tokens"]),
         "top_gained": ops.where(place[..., None], top_gained[:, None], carry["top_gained"]),
-        "ended": ops.logical_or(ended, ops.logical_or(finished, count >= carry["limits"])),
+        "ended": ops.logical_or(carry["ended"], ended),
         "finished": ops.logical_or(carry["finished"], finished),
-        "answered": carry["answered"] + ops.cast(ops.logical_and(chosen, going), "int32"),
+        "answered": carry["answered"] + ops.cast(chosen, "int32"),
     }

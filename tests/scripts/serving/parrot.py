@@ -34,11 +34,20 @@ class Parrot:
     Args:
       layout, chat_template, name: what `describe` says.
       seconds: how long a step takes beside a slow row.
+      per_step: tokens that a step draws, more than one as with a draft.
     """
 
-    def __init__(self, layout="language_modelling", chat_template="", name="parrot", seconds=0.05):
+    def __init__(
+        self,
+        layout="language_modelling",
+        chat_template="",
+        name="parrot",
+        seconds=0.05,
+        per_step=1,
+    ):
         self.description = {"layout": layout, "chat_template": chat_template, "name": name}
         self.seconds = seconds
+        self.per_step = per_step
         self.starts = []  # the arguments of each start
         self.shapes = []  # of the states of each next
         self.threads = set()  # which called start, next, join and end
@@ -79,7 +88,7 @@ class Parrot:
             raise ValueError("next was asked to raise")
         if any(text.startswith("slow") for text in texts.values()):
             time.sleep(self.seconds)
-        for _ in range(int(steps)):
+        for _ in range(int(steps) * self.per_step):
             for row in running:
                 if not numbers[row, ENDED]:
                     count = int(numbers[row, COUNT])

@@ -42,6 +42,12 @@ def engine(parrot):
     return Engine(parrot, max_batch_size=4, max_queue=8)
 
 
+@pytest.fixture(params=[1, 2, 5], ids="{} tokens a step".format)
+def any_engine(request):
+    """Of an export without a draft, and of some with one."""
+    return Engine(Parrot(per_step=request.param), max_batch_size=4, max_queue=8)
+
+
 def submit(engine, *arguments, **options):
     listener = Listener(*arguments, **options)
     engine.submit([listener.job])
@@ -235,26 +241,26 @@ def test_prompts_end_at_their_deadline(parrot):
     assert not engine.running.keys
 
 
-def test_a_stop_string_ends_a_row_and_counts_its_tokens(engine):
-    stopped = submit(engine, "abcdef", 20, stop=("de",))
-    finish(engine)
+def test_a_stop_string_ends_a_row_and_counts_its_tokens(any_engine):
+    stopped = submit(any_engine, "abcdef", 20, stop=("de",))
+    finish(any_engine)
     assert stopped.text() == "abc"
     assert stopped.reason == "stop"
     assert stopped.events[-1].num_tokens == 5
 
 
-def test_eos_ends_a_row_and_is_counted_but_is_no_text(engine):
-    ended = submit(engine, "hi!", 20, alternatives=2)
-    finish(engine)
+def test_eos_ends_a_row_and_is_counted_but_is_no_text(any_engine):
+    ended = submit(any_engine, "hi!", 20, alternatives=2)
+    finish(any_engine)
     assert ended.text() == "hi!"
     assert ended.reason == "stop"
     assert ended.events[-1].num_tokens == 4
     assert [token.text for event in ended.events for token in event.tokens] == ["h", "i", "!"]
 
 
-def test_tokens_come_with_the_text_they_are_in(engine):
-    said = submit(engine, "aéb--x", 9, alternatives=1, stop=("-x",))
-    finish(engine)
+def test_tokens_come_with_the_text_they_are_in(any_engine):
+    said = submit(any_engine, "aéb--x", 9, alternatives=1, stop=("-x",))
+    finish(any_engine)
     assert said.text() == "aéb-"
     sent = 0
     for event in said.events:

@@ -1,0 +1,76 @@
+"""A small model that drafts for a larger one in its export, by the command line."""
+
+import shutil
+
+import gin
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.end_to_end.recipes import arguments, command
+from trainers import export as exporting
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder with the model_dirs `run`, and `small` by its tokenizer, of another family."""
+    folder = tmp_path_factory.mktemp("draft")
+    for name, family, settings in (
+        ("run", "decoder_lm", {}),
+        ("small", "lstm_lm", {"TOKENIZER": f"{folder}/run/tokenizer"}),
+    ):
+        flags = arguments(str(folder), family, **settings)
+        status, _, err = command(*flags, f"--model_dir={folder}/{name}")
+        assert status == 0, err
+    return folder
+
+
+def export(folder, *options, model="run"):
+    flags = [f"--gin_param=export.{option}" for option in options]
+    return command(f"--model_dir={folder}/{model}", "--mode=export", *flags)
+
+
+def test_an_export_with_a_draft_passes_its_check_and_names_it_in_its_card(runs):
+    # The check: tokens and log-probabilities are those of the model, which reads them at once.
+    status, _, err = export(runs, f"draft = '{runs}/small'", "proposals = 3")
+    assert status == 0, err
+    assert "| draft, for speed | LSTMLM, " in (runs / "run/export/model_card.md").read_text()
+    loaded = tf.saved_model.load(f"{runs}/run/export")
+    options = {"max_new_tokens": 30, "temperature": 1.0, "seed": 3}
+    whole = loaded.generate(["one", "two more"], **options)
+    state = loaded.start(["one", "two more"], **options)
+    drawn = loaded.next(state, steps=1)
+    assert (drawn["num_tokens"].numpy() <= 4).all()
+    state = {name: part for name, part in drawn.items() if name.startswith("state_")}
+    drawn = loaded.next(state, steps=29)
+    np.testing.assert_array_equal(drawn["text"], whole["text"][:, 0])
+    # What the draft was configured by has not taken the place of the run's own configuration.
+    assert gin.query_parameter("Experiment.model").selector.endswith("DecoderLM")
+    assert "LSTMLM" not in gin.operative_config_str()
+
+
+def test_a_draft_has_weights_of_fewer_bytes_too(runs, monkeypatch):
+    made = {}
+    monkeypatch.setattr(exporting, "export_model", lambda *_, **settings: made.update(settings))
+    status, _, err = export(runs, f"draft = '{runs}/small'", "weights = 'int8'")
+    assert status == 0, err
+    matrices = [weight for weight in made["draft"].weights if len(weight.shape) == 2]
+    assert {weight.dtype for weight in matrices} == {"int8"}
+    assert made["proposals"] == 4
+
+
+def test_a_draft_that_does_not_fit_is_a_line_that_says_why(runs):
+    def complaint(draft, model="run", *options):
+        status, _, err = export(runs, f"draft = '{runs}/{draft}'", *options, model=model)
+        assert status == 1 and err.count("\n") == 1
+        return err
+
+    assert 'nowhere": there is no config.gin in it' in complaint("nowhere")
+    shutil.copytree(runs / "small", runs / "untrained")
+    shutil.rmtree(runs / "untrained" / "checkpoints")
+    assert "untrained/checkpoints: there is no checkpoint" in complaint("untrained")
+    flags = arguments(str(runs), "lstm_lm", STEPS=1, EVAL_EVERY=1)
+    assert command(*flags, f"--model_dir={runs}/other")[0] == 0
+    assert 'other": it has another tokenizer; train it with' in complaint("other")
+    assert "LSTMLM reads token by token" in complaint("run", "small")
+    assert "proposals 0 is not positive" in complaint("small", "run", "proposals = 0")
