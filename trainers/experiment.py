@@ -1,6 +1,7 @@
 """Experiment: what a recipe says that training, evaluation and export all need."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -60,8 +61,11 @@ class Experiment:
     max_length: int | None = None
     data_dir: str | None = None
 
-    def begin(self):
+    def begin(self, directory):
         """Sets devices and precision, before anything else touches TensorFlow's devices.
+
+        Args:
+          directory: the ModelDir, which may hold a run to go on with.
 
         Returns:
           the tf.distribute.Strategy.
@@ -72,6 +76,8 @@ class Experiment:
         for name in ("batch_size", "sequence_length", "source_length", "evaluation_batch_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name.upper()} = {getattr(self, name)}: must be at least 1")
+        if os.path.isdir(directory.checkpoints) and os.listdir(directory.checkpoints):
+            self.task = self.task.kept(directory)
         self.task.check()
         strategy = strategies.make_strategy(
             self.strategy, self.cpu_replicas, self.cluster, self.communication, self.tpu
@@ -83,10 +89,15 @@ class Experiment:
         """(model, tokenizer) to train; `anew`: the tokenizer is learned, even where one is kept."""
         if anew and strategies.is_chief(strategy):
             learned = tokenizers.train_tokenizer(
-                self.tokenizer, self.task.texts("train"), vocabulary_size=self.vocabulary_size
+                self.tokenizer,
+                self.task.texts("train"),
+                vocabulary_size=self.vocabulary_size,
+                special_tokens=self.task.special_tokens,
             )
             learned.save(directory.tokenizer)
+            self.task.keep(directory)
         strategies.wait_for_all(strategy)
+        self.task = self.task.kept(directory)
         tokenizer = tokenizers.load(directory.tokenizer)
         with strategy.scope():
             return self.make_model(tokenizer), tokenizer
@@ -125,7 +136,12 @@ class Experiment:
         if not training and self.evaluation_batch_size:
             batch_size = self.evaluation_batch_size
         return self.batches(
-            store.build_store(self.task, split, tokenizer, self.data_dir or directory.data),
+            store.build_store(
+                self.task.for_model(model.reads_source),
+                split,
+                tokenizer,
+                self.data_dir or directory.data,
+            ),
             batch_size=batch_size,
             sequence_length=self.sequence_length,
             seed=self.seed,

@@ -19,8 +19,8 @@ of `text_model.TextModel`, where shapes and meanings are written down:
   end              (state_*, rows) -> state_*
   tokenize         (texts) -> tokens, num_tokens
   detokenize       (tokens) -> text
-  describe         () -> layout, max_length, name, chat_template, prefix, suffix, reads_source,
-                   labels
+  describe         () -> layout, max_length, name, chat_template, special_tokens, separator,
+                   prefix, suffix, reads_source, labels
 
 Arguments with a default may be left out, by clients of a model server as well.
 """
@@ -58,7 +58,7 @@ def export(
     weights: Literal["float32", "bfloat16", "int16", "int8"] = "float32",
     xla: bool | None = None,
     name: str | None = None,
-    chat_template: str = "",
+    chat_template: str | None = None,
     licence: str = "not stated",
 ):
     """Exports the trained model of a model_dir to its folder export/, with a model_card.md.
@@ -69,7 +69,7 @@ def export(
       weights: how they are kept; what fewer bytes do to the perplexity is measured and printed.
       xla: compile decoding; None for large models, and where weights have fewer bytes.
       name: of the model; None for that of the model_dir.
-      chat_template: in Jinja, for a model of dialogue; see chat_template.py.
+      chat_template: in Jinja, see chat_template.py; None for that of the task.
       licence: of the model, for its card.
 
     Returns:
@@ -92,6 +92,8 @@ def export(
         model.compact(weights)
     name = name or os.path.basename(os.path.abspath(model_dir))
     settings = text_settings(experiment, model)
+    if chat_template is not None:
+        settings["chat_template"] = chat_template
     facts = {
         "name": name,
         "family": type(model).__name__,
@@ -114,7 +116,6 @@ def export(
         **settings,
         xla=xla,
         name=name,
-        chat_template=chat_template,
         finish=lambda folder: model_card.write(folder, facts, directory.metrics),
     )
     print(f"exported step {step:,} to {directory.export}")
@@ -145,16 +146,18 @@ def compact(model, weights, experiment, tokenizer, directory):
 
 def text_settings(experiment, model):
     """What `TextModel` takes beside model and tokenizer, of an experiment."""
-    prefix, suffix = experiment.task.prompt_affixes()
+    task = experiment.task.for_model(model.reads_source)
+    prefix, suffix = task.prompt_affixes()
     lengths = [experiment.sequence_length]
     if model.reads_source:
         lengths.append(experiment.longest_source)
     return {
-        "layout": experiment.task.kind,
+        "layout": task.layout,
         "max_length": experiment.max_length or max(lengths),
         "prefix": prefix,
         "suffix": suffix,
-        "labels": experiment.task.labels,
+        "labels": task.labels,
+        "chat_template": task.chat_template,
     }
 
 

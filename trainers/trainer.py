@@ -99,7 +99,7 @@ def train(
     directory = ModelDir(model_dir)
     with contextlib.ExitStack() as held:
         interruption = held.enter_context(Interruption(max_seconds))
-        strategy = experiment.begin()
+        strategy = experiment.begin(directory)
         held.enter_context(strategies.worker_losses(strategy))
         chief = strategies.is_chief(strategy)
         if chief:
@@ -181,7 +181,7 @@ def evaluate(experiment, model_dir, split):
       UserError: there is no checkpoint, or no such split.
     """
     directory = ModelDir(model_dir)
-    strategy = experiment.begin()
+    strategy = experiment.begin(directory)
     model, tokenizer, step = experiment.load(directory, strategy)
     plan = experiment.make_plan(split, model, tokenizer, directory)
     found = metrics.Evaluation(model, plan, strategy, use_xla("auto")).run()
