@@ -108,9 +108,7 @@ class Chat:
                 continue
             asked = self.render(messages[:i])[0]
             answered, spans = self.render(messages[: i + 1], add_generation_prompt=False)
-            if not (
-                len(asked) >= at and answered.startswith(asked) and whole.startswith(answered)
-            ):
+            if not (len(asked) >= at and answered.startswith(asked) and whole.startswith(answered)):
                 raise ValueError(
                     f"the chat template writes message {i + 1} otherwise in the prompt that asks "
                     "for it than in the conversation that goes on: what is learned would not be "

@@ -34,7 +34,7 @@ class Model:
     export: object
     description: Description
     name: str
-    chat: Chat = Chat()
+    chat: Chat = dataclasses.field(default_factory=Chat)
     overhead: int = 0
     fingerprint: str = ""
     created: int = 0

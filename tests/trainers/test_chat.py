@@ -4,7 +4,6 @@ from trainers.chat import Chat
 from trainers.chat_template import CHATML, DEFAULT
 from trainers.data.special_tokens import SEPARATOR
 
-
 USER, ANSWER = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}
 TALK = [{"role": "system", "content": "Be brief."}, USER, ANSWER, USER, ANSWER]
 TAGGED = (

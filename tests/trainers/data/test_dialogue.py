@@ -219,7 +219,10 @@ def test_a_record_without_messages_is_named():
 @pytest.mark.parametrize(
     "template, words",
     [
-        ("nowhere.jinja", "template = 'nowhere.jinja': neither a file, nor Jinja, nor one of plain"),
+        (
+            "nowhere.jinja",
+            "template = 'nowhere.jinja': neither a file, nor Jinja, nor one of plain",
+        ),
         ("{% for %}", "the chat template cannot render"),
         ("{{ messages[0].name }}", "no attribute 'name'"),
         ("{{ messages | length }}", "writes message 2 otherwise in the prompt"),
