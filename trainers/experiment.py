@@ -97,8 +97,8 @@ class Experiment:
             learned.save(directory.tokenizer)
             self.task.keep(directory)
         strategies.wait_for_all(strategy)
-        self.task = self.task.kept(directory)
         tokenizer = tokenizers.load(directory.tokenizer)
+        self.task = self.task.kept(directory).read_by(tokenizer)
         with strategy.scope():
             return self.make_model(tokenizer), tokenizer
 

@@ -45,8 +45,16 @@ def conversation(
       special_tokens: texts of the template that are a token each; None for those it has of the
         form <|...|>. `eos_token`, where it writes that, is <eos> itself.
       metrics: names of metrics of decoded answers.
+
+    Raises:
+      UserError: roles that are none.
     """
-    reader = Messages(messages, role, content, tuple((roles or NAMES_OF_ROLES).items()))
+    roles = roles or NAMES_OF_ROLES
+    if not set(roles.values()) <= set(ROLES):
+        raise UserError(
+            f"conversation.roles = {roles}: what names mean must be one of {', '.join(ROLES)}"
+        )
+    reader = Messages(messages, role, content, tuple(roles.items()))
     return make(source, reader, template, special_tokens, metrics)
 
 
@@ -157,6 +165,9 @@ class Conversations(Task):
     def for_model(self, reads_source):
         kind = "text_to_text" if reads_source else "conversation"
         return dataclasses.replace(self, kind=kind)
+
+    def read_by(self, tokenizer):
+        return dataclasses.replace(self, listed=tokenizer.special_tokens)
 
     @property
     def layout(self):

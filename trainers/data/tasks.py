@@ -105,6 +105,10 @@ class Task:
         """That the tokenizer must have; see `tokenizers.train_tokenizer`."""
         return None
 
+    def read_by(self, tokenizer) -> "Task":
+        """The task as this tokenizer reads its texts, whose special tokens may be more."""
+        return self
+
     def keep(self, directory):
         """Writes what a run needs of the task beside its configuration to its model_dir."""
 

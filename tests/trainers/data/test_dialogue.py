@@ -166,6 +166,19 @@ def test_the_names_of_fields_and_roles_are_settings():
     assert next(task.examples("train"))["parts"][-1] == (" Hello\n", True)
 
 
+def test_a_role_that_is_none_is_refused():
+    with pytest.raises(UserError, match="conversation.roles = .*must be one of system, user, assi"):
+        task_of(TALK, roles={"U": "users"})
+
+
+def test_letters_of_a_saved_tokenizers_other_special_tokens_are_letters():
+    tokenizer = train_tokenizer("bytes", iter(()), special_tokens=["<tool>"])
+    task = task_of(talk("<tool>", "b"))
+    for chat, expected in ((task.chat, True), (task.read_by(tokenizer).chat, False)):
+        prompt = chat.prompt(talk("<tool>"))
+        assert (257 in tokenizer.encode(prompt)) is expected
+
+
 def test_an_instruction_and_its_input_are_one_question():
     records = [
         {"instruction": "Add.", "input": "1 + 1", "output": "2"},
