@@ -69,7 +69,7 @@ class Chat:
         self.model = model
         self.system = system
         self.options = {"max_new_tokens": max_new_tokens, **options}
-        self.talks = model.export.description.layout == "language_modelling"
+        self.talks = model.talks
         self.turns = []  # messages of the user and the assistant
         self.has_dropped = False
         if system and not self.talks:
@@ -122,10 +122,9 @@ class Chat:
         return self.messages()
 
     def fits(self):
-        from trainers import chat_template
+        from trainers.chat import Chat as Written
 
-        template = self.model.export.description.chat_template
-        text = chat_template.render(self.messages(), template)
+        text = Written.of(self.model.export.description).prompt(self.messages())
         return self.model.export.fits(text, self.options["max_new_tokens"])
 
     def messages(self):

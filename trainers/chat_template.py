@@ -1,12 +1,14 @@
-"""From a conversation to the prompt of a model, by a Jinja template as Hugging Face's chat models
-have. A template comes with a model: it runs in a sandbox and sees nothing but the conversation."""
+"""From a conversation to text, by a Jinja template as Hugging Face's chat models have.
+
+A template comes with a model: it runs in a sandbox and sees nothing but the conversation."""
 
 import datetime
 import functools
 import json
+import re
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2 import TemplateError, Undefined, nodes
+from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 DEFAULT = """\
@@ -20,45 +22,103 @@ DEFAULT = """\
 Assistant:
 {%- endif %}
 """
+CHATML = """\
+{% for message in messages %}
+{{ "<|im_start|>" + message.role + "\\n" + message.content + "<|im_end|>\\n" }}
+{%- endfor %}
+{% if add_generation_prompt %}
+{{ "<|im_start|>assistant\\n" }}
+{%- endif %}
+"""
+TEMPLATES = {"plain": DEFAULT, "chatml": CHATML}
+
+# What the tag {% generation %} leaves around the assistant's words; Unicode has them for internal
+# use, and no text contains them.
+BEGIN, END = "\ufdd1", "\ufdd2"
 
 
-def render(messages, template="", add_generation_prompt=True):
+def render(messages, template="", add_generation_prompt=True, eos_token=""):
     """The prompt of a conversation.
 
     Args:
       messages: dicts {"role": "system", "user" or "assistant", "content": str}.
-      template: Jinja; "" for `DEFAULT`. It sees `messages`, `add_generation_prompt`, and
-        `bos_token` and `eos_token`, which are empty: an export puts its own <eos>.
+      template: Jinja; "" for `DEFAULT`. It sees `messages`, `add_generation_prompt`,
+        `eos_token`, and `bos_token`, which is empty: an export puts its own <eos>.
       add_generation_prompt: whether the assistant's turn begins at the end.
+      eos_token: empty but for models whose tokenizer has a name for <eos>.
 
     Raises:
       ValueError: the template is not right, or refuses these messages.
     """
+    return render_spans(messages, template, add_generation_prompt, eos_token)[0]
+
+
+def render_spans(messages, template="", add_generation_prompt=True, eos_token=""):
+    """(text, spans): see `render`; spans [(first, last)] of it stand in {% generation %} tags."""
     try:
-        return compiled(template or DEFAULT).render(
-            messages=messages,
+        text = compiled(template or DEFAULT).render(
+            messages=[unmarked(message) for message in messages],
             add_generation_prompt=add_generation_prompt,
             bos_token="",
-            eos_token="",
+            eos_token=eos_token,
+            tools=None,
+            documents=None,
         )
     except (TemplateError, TypeError, ArithmeticError, LookupError) as error:
         raise ValueError(f"the chat template cannot render these messages: {error}") from error
+    plain, spans = "", []
+    for piece in re.split(f"({BEGIN}[^{BEGIN}{END}]*{END})", text):
+        if piece.startswith(BEGIN):
+            spans.append((len(plain), len(plain) + len(piece) - 2))
+        plain += piece.strip(BEGIN + END)
+    return plain, spans
 
 
-def stops(template=""):
-    """Strings before which an answer ends, where the model goes on with the user's next turn."""
-    return () if template and template != DEFAULT else ("\nUser:",)
+def has_generation_tag(template):
+    return re.search(r"{%[-+]?\s*generation\s*[-+]?%}", template) is not None
 
 
 @functools.lru_cache
 def compiled(template):
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[loopcontrols, Generation],
+        undefined=Missing,
     )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
     environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     return environment.from_string(template)
+
+
+class Missing(Undefined):
+    """What is not there may be asked for, but not written."""
+
+    def __str__(self):
+        return self._fail_with_undefined_error()
+
+
+class Generation(Extension):
+    """The tag {% generation %}...{% endgeneration %} around what the assistant says."""
+
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("marked"), [], [], body).set_lineno(line)
+
+    def marked(self, caller):
+        return BEGIN + caller() + END
+
+
+def unmarked(message):
+    """A message without the characters that stand for the tag."""
+    return {
+        key: value.replace(BEGIN, "").replace(END, "") if isinstance(value, str) else value
+        for key, value in message.items()
+    }
 
 
 def to_json(value, **options):

@@ -11,6 +11,7 @@ class Description:
 
     Args:
       layout, max_length, name, prefix, suffix, chat_template, labels: see `TextModel`.
+      special_tokens, separator: of its tokenizer, see chat.Chat.
       reads_source: whether a prompt has a row of its own, and an answer another.
     """
 
@@ -22,6 +23,8 @@ class Description:
     suffix: str = ""
     chat_template: str = ""
     labels: tuple = ()
+    special_tokens: tuple = ()
+    separator: str = ""
 
     @classmethod
     def of(cls, export):

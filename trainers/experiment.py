@@ -1,6 +1,7 @@
 """Experiment: what a recipe says that training, evaluation and export all need."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -83,8 +84,11 @@ class Experiment:
                 raise UserError(f"BATCH_TOKENS = {self.batch_tokens}: a row alone has {length}")
             self.batch_size = rows - rows % 8 if rows > 8 else rows
 
-    def begin(self):
+    def begin(self, directory):
         """Sets devices and precision, before anything else touches TensorFlow's devices.
+
+        Args:
+          directory: the ModelDir, which may hold a run to go on with.
 
         Returns:
           the tf.distribute.Strategy.
@@ -95,6 +99,8 @@ class Experiment:
         for name in ("batch_size", "sequence_length", "source_length", "evaluation_batch_size"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name.upper()} = {getattr(self, name)}: must be at least 1")
+        if os.path.isdir(directory.checkpoints) and os.listdir(directory.checkpoints):
+            self.task = self.task.kept(directory)
         self.task.check()
         if self.subword_sampling:
             self.subword_sampling.check(self.tokenizer)
@@ -108,11 +114,16 @@ class Experiment:
         """(model, tokenizer) to train; `anew`: the tokenizer is learned, even where one is kept."""
         if anew and strategies.is_chief(strategy):
             learned = tokenizers.train_tokenizer(
-                self.tokenizer, self.task.texts("train"), vocabulary_size=self.vocabulary_size
+                self.tokenizer,
+                self.task.texts("train"),
+                vocabulary_size=self.vocabulary_size,
+                special_tokens=self.task.special_tokens,
             )
             learned.save(directory.tokenizer)
+            self.task.keep(directory)
         strategies.wait_for_all(strategy)
         tokenizer = tokenizers.load(directory.tokenizer)
+        self.task = self.task.kept(directory).read_by(tokenizer)
         with strategy.scope():
             return self.make_model(tokenizer), tokenizer
 
@@ -176,7 +187,12 @@ class Experiment:
         def make(task):
             def plan_of(tokenizer):
                 return self.batches(
-                    store.build_store(task, split, tokenizer, self.data_dir or directory.data),
+                    store.build_store(
+                        task.for_model(model.reads_source),
+                        split,
+                        tokenizer,
+                        self.data_dir or directory.data,
+                    ),
                     batch_size=batch_size,
                     sequence_length=self.sequence_length,
                     seed=self.seed,

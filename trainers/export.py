@@ -19,8 +19,8 @@ of `text_model.TextModel`, where shapes and meanings are written down:
   end              (state_*, rows) -> state_*
   tokenize         (texts) -> tokens, num_tokens
   detokenize       (tokens) -> text
-  describe         () -> layout, max_length, name, chat_template, prefix, suffix, reads_source,
-                   labels
+  describe         () -> layout, max_length, name, chat_template, special_tokens, separator,
+                   prefix, suffix, reads_source, labels
 
 Arguments with a default may be left out, by clients of a model server as well.
 """
@@ -60,7 +60,7 @@ def export(
     weights: Literal["float32", "bfloat16", "int16", "int8"] = "float32",
     xla: bool | None = None,
     name: str | None = None,
-    chat_template: str = "",
+    chat_template: str | None = None,
     licence: str = "not stated",
     draft: str = "",
     proposals: int = PROPOSALS,
@@ -73,7 +73,7 @@ def export(
       weights: how they are kept; what fewer bytes do to the perplexity is measured and printed.
       xla: compile decoding; None for large models, and where weights have fewer bytes.
       name: of the model; None for that of the model_dir.
-      chat_template: in Jinja, for a model of dialogue; see chat_template.py.
+      chat_template: in Jinja, see chat_template.py; None for that of the task.
       licence: of the model, for its card.
       draft: path of another model_dir, the smaller model of which drafts what is generated, see
         zoo/decoding/speculative.py; "" for none.
@@ -108,6 +108,8 @@ def export(
     elif xla:
         model.compact(weights)
     name = name or os.path.basename(os.path.abspath(model_dir))
+    if chat_template is not None:
+        settings["chat_template"] = chat_template
     facts = {
         "name": name,
         "family": type(model).__name__,
@@ -131,7 +133,6 @@ def export(
         **settings,
         xla=xla,
         name=name,
-        chat_template=chat_template,
         draft=draft_model,
         proposals=proposals,
         finish=lambda folder: model_card.write(folder, facts, directory.metrics),
@@ -164,16 +165,18 @@ def compact(model, weights, experiment, tokenizer, directory):
 
 def text_settings(experiment, model):
     """What `TextModel` takes beside model and tokenizer, of an experiment."""
-    prefix, suffix = experiment.task.prompt_affixes()
+    task = experiment.task.for_model(model.reads_source)
+    prefix, suffix = task.prompt_affixes()
     lengths = [experiment.sequence_length]
     if model.reads_source:
         lengths.append(experiment.longest_source)
     return {
-        "layout": experiment.task.kind,
+        "layout": task.layout,
         "max_length": experiment.max_length or max(lengths),
         "prefix": prefix,
         "suffix": suffix,
-        "labels": experiment.task.labels,
+        "labels": task.labels,
+        "chat_template": task.chat_template,
     }
 
 

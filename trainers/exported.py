@@ -138,10 +138,11 @@ class ExportedModel:
         return scores
 
     def fits(self, prompt, max_new_tokens):
-        """Whether a language model's prompt can be read whole and leaves room for an answer."""
+        """Whether a prompt can be read whole and leaves room for an answer."""
         said = self.description
         read = self.functions.tokenize(texts=tf.constant([said.prefix + prompt + said.suffix]))
-        reserved = min(max_new_tokens, (said.max_length + 1) // 2)
+        # An encoder reads the <eos> behind a prompt as well, and nothing else.
+        reserved = 1 if said.reads_source else min(max_new_tokens, (said.max_length + 1) // 2)
         return int(read["num_tokens"][0]) <= said.max_length - reserved
 
     def run(self, function, prompts, prefixes, options, first=0, **more):

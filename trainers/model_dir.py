@@ -16,6 +16,7 @@ class ModelDir:
       path: the folder.
       tokenizer, checkpoints, tensorboard, export, litert, onnx, predictions, data: folders in it.
       metrics: the file metrics.jsonl.
+      chat_template: the file that a task of dialogue is written by.
     """
 
     def __init__(self, path):
@@ -23,6 +24,7 @@ class ModelDir:
         self.tokenizer = os.path.join(path, "tokenizer")
         self.checkpoints = os.path.join(path, "checkpoints")
         self.metrics = os.path.join(path, "metrics.jsonl")
+        self.chat_template = os.path.join(path, "chat_template.jinja")
         self.tensorboard = os.path.join(path, "tensorboard")
         self.export = os.path.join(path, "export")
         self.litert = os.path.join(path, "litert")

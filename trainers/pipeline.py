@@ -91,12 +91,19 @@ class Pipeline:
             )
         self.defaults = defaults
 
+    @property
+    def talks(self):
+        """Whether it takes conversations."""
+        said = self.export.description
+        written = self.task == "text2text-generation" and said.chat_template
+        return bool(self.task == "text-generation" or written)
+
     def __call__(self, inputs=None, **options):
         """Answers one input or several, in Hugging Face's shapes.
 
         Args:
-          inputs: a string or a list of strings. For text generation also a conversation or a
-            list of them: a list of {"role": "user", "content": str}, rendered by the export's
+          inputs: a string or a list of strings. For text generation, and of models of dialogue,
+            also a conversation or a list of them: a list of {"role": "user", "content": str}, rendered by the export's
             chat template; a last message of the assistant is continued. For question answering
             {"question": str, "context": str} or a list of such, or question=, context=.
           **options: in place of the pipeline's defaults; those of
@@ -165,11 +172,15 @@ class Pipeline:
         inputs = [inputs] if alone else list(inputs)
         prompts, options = self.prompts_of(inputs, options)
         texts = in_order(self.export.generate(prompts, self.read(options)), len(prompts))
-        full = self.task == "text-generation" and return_full_text in (None, True)
+        full = [
+            (self.task == "text-generation" or is_conversation(given))
+            and return_full_text in (None, True)
+            for given in inputs
+        ]
         key = TASKS[self.task].key
         answers = [
-            [{key: with_answer(given, one.text) if full else one.text} for one in row]
-            for given, row in zip(inputs, texts, strict=True)
+            [{key: with_answer(given, one.text) if whole else one.text} for one in row]
+            for given, row, whole in zip(inputs, texts, full, strict=True)
         ]
         if alone:
             return answers[0]
@@ -181,11 +192,14 @@ class Pipeline:
         """(prompts, options) of texts or conversations, with what conversations need in options."""
         if not any(map(is_conversation, inputs)):
             return inputs, options
-        if self.task != "text-generation" or not all(map(is_conversation, inputs)):
+        if not (self.talks and all(map(is_conversation, inputs))):
             raise ValueError(
-                "conversations are for text-generation alone, and do not stand beside other texts"
+                "conversations are for text-generation and models of dialogue, and do not stand "
+                "beside other texts"
             )
-        prompts, begun, stop = prompts_of(inputs, self.export.description.chat_template)
+        from trainers.chat import Chat  # needs Jinja, which texts alone do not
+
+        prompts, begun, stop = prompts_of(inputs, Chat.of(self.export.description))
         stop += generation_options.as_list(options.get("stop", ()))
         if any(begun):
             options = options | {"answer_prefix": begun}

@@ -85,6 +85,8 @@ class TextModel(tf.Module):
             "suffix": suffix,
             "name": name,
             "chat_template": chat_template,
+            "special_tokens": tf.constant(list(tokenizer.special_tokens), tf.string),
+            "separator": tokenizer.separator,
             "labels": tf.constant(list(labels), tf.string),
         }
         # Numbers alone, so that XLA can compile them; strings are made of them outside.
@@ -311,8 +313,9 @@ class TextModel(tf.Module):
         return {"text": self.tokenizer.detokenize(tokens)}
 
     def describe(self):
-        """layout, name, chat_template, prefix, suffix: string; max_length: int32;
-        reads_source: bool; labels: string [K], empty where an answer may be any text."""
+        """layout, name, chat_template, separator, prefix, suffix: string; max_length: int32;
+        reads_source: bool; labels: string [K], empty where an answer may be any text;
+        special_tokens: string [K], see chat.Chat."""
         return {name: tf.convert_to_tensor(value) for name, value in self.description.items()}
 
     def begin(self, prompts, **options):

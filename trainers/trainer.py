@@ -106,7 +106,7 @@ def train(
     experiment.check_averaged(*keep, "train.keep_checkpoints or train.keep_best_checkpoints")
     with contextlib.ExitStack() as held:
         interruption = held.enter_context(Interruption(max_seconds))
-        strategy = experiment.begin()
+        strategy = experiment.begin(directory)
         held.enter_context(strategies.worker_losses(strategy))
         chief = strategies.is_chief(strategy)
         watchers = [callback() for callback in callbacks]
@@ -214,7 +214,7 @@ def evaluate(experiment, model_dir, split):
       UserError: there is no checkpoint, or no such split.
     """
     directory, task = ModelDir(model_dir), experiment.task
-    strategy = experiment.begin()
+    strategy = experiment.begin(directory)
     if task.metrics and split in task.splits:
         decoded.check(task, split)
     model, tokenizer, steps = experiment.load(directory, strategy)

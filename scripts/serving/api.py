@@ -18,7 +18,6 @@ from serving import door, requests
 from serving.answers import Answer
 from serving.errors import ApiError, failed, invalid
 from serving.jobs import Job, Piece
-from trainers import chat_template
 
 PAGE = Path(__file__).with_name("page.html")
 GONE = 499  # what nginx calls a client that did not wait; nobody reads it but the metrics
@@ -129,7 +128,7 @@ class Api:
         prompts, field, stop = asked.prompts, "prompt", asked.stop
         if asked.messages is not None:
             prompts, field = [self.model.chat_prompt(asked.messages)], "messages"
-            stop += chat_template.stops(self.model.template)
+            stop += self.model.chat.stops
         prepared = [
             self.model.prepare(prompt, asked.max_tokens, asked.truncate, field)
             for prompt in prompts

@@ -7,7 +7,7 @@ import os
 import tensorflow as tf
 
 from serving.errors import invalid
-from trainers import chat_template
+from trainers.chat import Chat
 from trainers.description import Description
 from trainers.exported import check_functions
 from trainers.text_stream import UNFINISHED
@@ -24,7 +24,7 @@ class Model:
       export: the loaded SavedModel.
       description: what it says of itself.
       name: by which requests ask for it.
-      template: of chats; "" for the usual one.
+      chat: how conversations become prompts.
       overhead: tokens read beside a prompt's own: around it, and the <eos> between it and
         an answer.
       fingerprint: equal for equal exports.
@@ -34,7 +34,7 @@ class Model:
     export: object
     description: Description
     name: str
-    template: str = ""
+    chat: Chat = dataclasses.field(default_factory=Chat)
     overhead: int = 0
     fingerprint: str = ""
     created: int = 0
@@ -52,14 +52,14 @@ class Model:
             export=export,
             description=said,
             name=name or said.name or os.path.basename(os.path.abspath(folder)),
-            template=said.chat_template,
+            chat=Chat.of(said),
             **file_facts(folder),
         )
         around = said.prefix + said.suffix
         model.overhead = len(model.tokenize(around)) if around else 0
         if said.layout == "text_to_text":
             model.overhead += 1
-            model.template = model.template or LAST_MESSAGE
+            model.chat = Chat.of(said, LAST_MESSAGE)
         return model
 
     def chat_prompt(self, messages):
@@ -69,7 +69,7 @@ class Model:
           ApiError: the template refuses it.
         """
         try:
-            return chat_template.render(messages, self.template)
+            return self.chat.prompt(messages)
         except ValueError as error:
             raise invalid(str(error), "messages") from None
 
@@ -120,7 +120,7 @@ class Model:
         if truncate is not None:
             keep = self.longest_prompt(max_tokens) if truncate == "left" else truncate
             if len(tokens) > keep:
-                prompt = self.detokenize(tokens[len(tokens) - keep :]).lstrip(UNFINISHED)
+                prompt = self.end_of(prompt, keep)
                 tokens = self.tokenize(prompt)
         room = self.room(len(tokens))
         if room < (0 if max_tokens == 0 else 1):
@@ -131,6 +131,22 @@ class Model:
                 "context_length_exceeded",
             )
         return prompt, len(tokens), room if max_tokens is None else min(max_tokens, room)
+
+    def end_of(self, prompt, keep):
+        """The end of a prompt of about `keep` tokens.
+
+        Its parts are shortened apart, so that what is not a special token becomes none.
+        """
+        separator = self.description.separator
+        parts, kept = prompt.split(separator) if separator else [prompt], []
+        while keep > 0 and parts:
+            part = parts.pop()
+            tokens = self.tokenize(part)
+            if len(tokens) > keep:
+                part = self.detokenize(tokens[len(tokens) - keep :]).lstrip(UNFINISHED)
+            keep -= len(tokens)
+            kept.insert(0, part)
+        return separator.join(kept)
 
     def text_of(self, tokens):
         try:

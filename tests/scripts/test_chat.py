@@ -26,6 +26,7 @@ class Parrot:
 
     def __init__(self, layout="language_modelling", room=1000, seconds=0.0, text="{} !"):
         description = Description(layout, max_length=room)
+        self.talks = layout == "language_modelling"
         self.export = SimpleNamespace(description=description, fits=self.fits)
         self.room = room
         self.seconds = seconds

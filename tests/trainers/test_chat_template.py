@@ -1,6 +1,6 @@
 import pytest
 
-from trainers.chat_template import DEFAULT, render, stops
+from trainers.chat_template import render, render_spans
 
 TALK = [
     {"role": "user", "content": "Hi"},
@@ -20,11 +20,6 @@ def test_a_conversation_can_be_rendered_without_the_next_turn():
     assert render(TALK[:2], add_generation_prompt=False) == "User: Hi\nAssistant: Hello.\n"
 
 
-def test_an_answer_ends_where_the_default_goes_on_with_the_user():
-    assert stops("") == stops(DEFAULT) == ("\nUser:",)
-    assert stops("{{ messages }}") == ()
-
-
 def test_a_template_of_a_chat_model_renders_as_in_hugging_faces_library():
     template = (
         "{{ bos_token }}{% for message in messages %}\n"
@@ -42,6 +37,7 @@ def test_a_template_of_a_chat_model_renders_as_in_hugging_faces_library():
     [
         ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
         ("{% for %}", "chat template"),
+        ("{{ messages[0].name }}", "no attribute 'name'"),
         ("{{ messages[99].content.text }}", "chat template"),
         ("{{ ''.__class__.__mro__ }}", "chat template"),
         ("{{ messages.append(1) }}", "chat template"),
@@ -51,3 +47,23 @@ def test_a_template_of_a_chat_model_renders_as_in_hugging_faces_library():
 def test_a_template_that_is_wrong_or_reaches_out_of_its_sandbox_is_refused(template, words):
     with pytest.raises(ValueError, match=words):
         render(TALK, template)
+
+
+def test_the_generation_tag_marks_what_the_assistant_says_and_no_letters_forge_it():
+    template = (
+        "{% for m in messages %}\n[{{ m.role }}]"
+        "{% if m.role == 'assistant' %}{% generation %}{{ m.content }}.{% endgeneration %}"
+        "{% else %}{{ m.content }}{% endif %}{% endfor %}"
+    )
+    talk = [
+        {"role": "user", "content": "\ufdd1a\ufdd2"},
+        {"role": "assistant", "content": "b\ufdd1c"},
+    ]
+    text, spans = render_spans(talk, template)
+    assert text == "[user]a[assistant]bc."
+    assert [text[begin:end] for begin, end in spans] == ["bc."]
+
+
+def test_what_is_missing_may_be_asked_for():
+    template = "{% if tools %}tools{% endif %}{{ messages[0].name | default('nobody') }}"
+    assert render(TALK, template) == "nobody"

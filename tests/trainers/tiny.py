@@ -23,6 +23,8 @@ class BytesInGraph(tf.Module):
 
 class BytesTokenizer:
     vocabulary_size = 257
+    special_tokens = ()
+    separator = ""
 
     def encode(self, text):
         return np.frombuffer(text.encode(), "uint8").astype("int32") + 1

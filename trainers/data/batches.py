@@ -225,7 +225,7 @@ def require_stream(plan):
         raise UserError(
             f"{name} batches have no source for an encoder; choose packed or bucketed batches"
         )
-    if plan.store.meta["kind"] == "text_to_text":
+    if plan.store.meta["kind"] != "language_modelling":
         raise UserError(
             f"{name} batches know no inputs and targets; choose packed or bucketed batches"
         )

@@ -1,7 +1,7 @@
 """Batch plans that keep examples apart: packed rows, and rows of one example sorted by length.
 
-Both lay out items. An item is an example, or, of language modelling, a piece of one that is
-longer than a row. The tables that say what lies where are made once and kept beside the store.
+Both lay out items. An item is an example, or, of language modelling and of conversations, a piece
+of one that is longer than a row. The tables that say what lies where are made once and kept beside the store.
 """
 
 import logging
@@ -10,7 +10,9 @@ import os
 import gin
 import numpy as np
 
+from trainers.data import turns
 from trainers.data.batches import Plan, features_of, row_features, windows
+from trainers.data.tokenizer_base import EOS
 from trainers.errors import UserError
 
 
@@ -94,6 +96,12 @@ class ExamplePlan(Plan):
         if self.store.meta["kind"] == "language_modelling":
             starts, lengths = pieces(begins, ends, length)
             return table_of(starts, starts, lengths)
+        if self.store.learned is not None:
+            starts, targets, lengths, cut = turns.pieces(
+                self.store.learned, self.store.offsets, length
+            )
+            self.warn_of_cuts(cut)
+            return table_of(starts, targets, lengths)
         inputs, answers = targets - begins, ends - targets
         if self.source_length:
             # What is cut from a source is its beginning, as the export cuts it.
@@ -129,7 +137,12 @@ class ExamplePlan(Plan):
             self.starts, self.ends, first, last, length
         )
         weights = index >= self.targets[item]
+        if self.store.learned is not None:
+            weights = self.store.learned[np.where(valid, index, 0)]
         features = row_features(tokens, index, valid, weights, segments, positions)
+        if self.store.learned is not None:
+            # What a conversation goes on from may lie in another row: it begins as prompts do.
+            features["inputs"][features["positions"] == 0] = EOS
         if self.source_length:
             index, _, valid, segments, positions = lay_out(
                 self.source_starts, self.source_ends, first, last, source_length

@@ -5,6 +5,7 @@ What a row of a task is says the batch plan; which task has a row says mixture_b
 
 import contextlib
 import dataclasses
+import itertools
 from typing import Any
 
 import gin
@@ -50,6 +51,43 @@ class Mixture:
     def labels(self):
         return self.common("labels", ())
 
+    @property
+    def layout(self):
+        return self.common("layout", self.kind)
+
+    @property
+    def chat_template(self):
+        """That of its tasks of dialogue, which have but one."""
+        return next(iter(self.chat_templates()), "")
+
+    @property
+    def special_tokens(self):
+        given = [task.special_tokens for task in self.tasks.values()]
+        given = [tokens for tokens in given if tokens is not None]
+        return tuple(dict.fromkeys(itertools.chain(*given))) if given else None
+
+    def for_model(self, reads_source):
+        return self.of_each(lambda task: task.for_model(reads_source))
+
+    def read_by(self, tokenizer):
+        return self.of_each(lambda task: task.read_by(tokenizer))
+
+    def keep(self, directory):
+        for task in self.tasks.values():
+            task.keep(directory)
+
+    def kept(self, directory):
+        return self.of_each(lambda task: task.kept(directory))
+
+    def of_each(self, change):
+        """The mixture of what a function makes of its tasks."""
+        tasks = {name: change(task) for name, task in self.tasks.items()}
+        return dataclasses.replace(self, tasks=tasks)
+
+    def chat_templates(self):
+        given = (task.chat_template for task in self.tasks.values())
+        return list(dict.fromkeys(template for template in given if template))
+
     def prompt_affixes(self):
         affixes = {task.prompt_affixes() for task in self.tasks.values()}
         return affixes.pop() if len(affixes) == 1 else ("", "")
@@ -68,6 +106,8 @@ class Mixture:
                 task.check()
                 if "train" not in task.splits:
                     raise UserError("has no train split")
+        if len(self.chat_templates()) > 1:
+            raise UserError("mixture.tasks: all conversations must have the same template")
 
     def examples(self, split):
         """The examples of one task after the other, each with its "task"."""

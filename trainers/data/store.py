@@ -2,9 +2,11 @@
 
 A folder with
   tokens.bin         uint16 or uint32, each example's tokens and then a 0, one after another;
-                     text-to-text examples are inputs, 0, targets, 0;
+                     text-to-text examples are inputs, 0, targets, 0, and a conversation's
+                     parts follow each other;
   offsets.bin        int64 [N + 1], where each example starts;
   targets_start.bin  int64 [N], where its targets start;
+  learned.bin        of conversations alone: uint8 [M], 1 where a token is to be predicted;
   meta.json          counts and fingerprints.
 It is written under another name and renamed, so that there is never half a store.
 """
@@ -15,10 +17,12 @@ import hashlib
 import json
 import os
 import shutil
+from typing import NamedTuple
 
 import numpy as np
 
 from trainers.data.files import locked
+from trainers.data.special_tokens import SEPARATOR
 from trainers.data.tokenizer_base import EOS
 from trainers.errors import UserError
 
@@ -40,6 +44,7 @@ class Store:
         "target_tokens" (each example's `<eos>` included), "target_bytes" (of the text in
         UTF-8), "target_words" (of the text, and one more an example for its end), and the
         fingerprints "tokenizer" and "source".
+      learned: uint8 [M] of conversations, else None.
     """
 
     folder: str
@@ -47,6 +52,7 @@ class Store:
     offsets: np.ndarray
     targets_start: np.ndarray
     meta: dict
+    learned: np.ndarray | None = None
 
 
 def build_store(task, split, tokenizer, data_dir) -> Store:
@@ -84,11 +90,14 @@ def open_store(folder) -> Store:
     with open(os.path.join(folder, "meta.json"), encoding="utf-8") as file:
         meta = json.load(file)
     arrays = {}
-    for name, dtype, size in (
+    kept = [
         ("tokens", meta["dtype"], meta["tokens"]),
         ("offsets", "int64", meta["examples"] + 1),
         ("targets_start", "int64", meta["examples"]),
-    ):
+    ]
+    if meta["kind"] == "conversation":
+        kept.append(("learned", "uint8", meta["tokens"]))
+    for name, dtype, size in kept:
         path = os.path.join(folder, f"{name}.bin")
         if os.path.getsize(path) != size * np.dtype(dtype).itemsize:
             raise UserError(f"{path}: damaged; delete {folder}, and it will be made anew")
@@ -101,39 +110,42 @@ def write_store(task, split, tokenizer, folder, source):
     dtype = np.uint16 if tokenizer.vocabulary_size <= 1 << 16 else np.uint32
     counts = dict.fromkeys(["tokens", "examples", "target_tokens", "target_bytes"], 0)
     counts["target_words"] = 0
+    names = ["tokens", "offsets", "targets_start"]
+    names += ["learned"] if task.kind == "conversation" else []
     with contextlib.ExitStack() as stack:
-        tokens_file, offsets_file, targets_file = (
-            stack.enter_context(open(os.path.join(folder, f"{name}.bin"), "wb"))
-            for name in ("tokens", "offsets", "targets_start")
-        )
-        offsets_file.write(np.int64(0).tobytes())
+        files = {
+            name: stack.enter_context(open(os.path.join(folder, f"{name}.bin"), "wb"))
+            for name in names
+        }
+        files["offsets"].write(np.int64(0).tobytes())
         begins = True
         for chunk in chunks(task.examples(split)):
-            texts = [example["targets"] for example in chunk]
-            targets = tokenizer.encode_batch(texts)
-            with_inputs = "inputs" in chunk[0]
-            inputs = tokenizer.encode_batch([e["inputs"] for e in chunk]) if with_inputs else None
-            out, starts, ends = [], [], []
+            examples = [parts_of(example) for example in chunk]
+            parts = [part for example in examples for part in example]
+            tokens = tokenizer.encode_batch([part.text for part in parts])
+            learned, starts, ends = [], [], []
             position = counts["tokens"]
-            for i, example in enumerate(chunk):
-                if with_inputs:
-                    out += [inputs[i], [EOS]]
-                    position += len(inputs[i]) + 1
-                if begins:
+            for i, part in enumerate(parts):
+                if part.ends and not (len(tokens[i]) and tokens[i][-1] == EOS):
+                    tokens[i] = np.append(tokens[i], EOS)
+                if begins and part.learned:
                     starts.append(position)
-                begins = not example.get("continues")
-                out.append(targets[i])
-                position += len(targets[i])
-                if begins:
-                    out.append([EOS])
-                    position += 1
+                    begins = False
+                position += len(tokens[i])
+                learned.append(np.full(len(tokens[i]), part.learned, np.uint8))
+                if part.ends and part.learned:
                     ends.append(position)
-            tokens_file.write(np.concatenate(out).astype(dtype).tobytes())
-            targets_file.write(np.array(starts, np.int64).tobytes())
-            offsets_file.write(np.array(ends, np.int64).tobytes())
+                    begins = True
+            files["tokens"].write(np.concatenate(tokens).astype(dtype).tobytes())
+            files["targets_start"].write(np.array(starts, np.int64).tobytes())
+            files["offsets"].write(np.array(ends, np.int64).tobytes())
+            learned = np.concatenate(learned)
+            if "learned" in files:
+                files["learned"].write(learned.tobytes())
+            texts = [part.text.replace(SEPARATOR, "") for part in parts if part.learned]
             counts["tokens"] = position
             counts["examples"] += len(ends)
-            counts["target_tokens"] += sum(map(len, targets)) + len(ends)
+            counts["target_tokens"] += int(learned.sum())
             counts["target_bytes"] += sum(len(text.encode()) for text in texts)
             counts["target_words"] += sum(len(text.split()) for text in texts) + len(ends)
     if not counts["examples"]:
@@ -150,12 +162,35 @@ def write_store(task, split, tokenizer, folder, source):
         json.dump(meta, file, indent=2)
 
 
+class Part(NamedTuple):
+    """A text with tokens of its own.
+
+    Args:
+      text: str.
+      learned: whether it is predicted.
+      ends: whether an <eos> follows; of what is learned, the example's.
+    """
+
+    text: str
+    learned: bool
+    ends: bool
+
+
+def parts_of(example):
+    """The `Part`s of an example."""
+    if "parts" in example:
+        *parts, (text, learned) = example["parts"]
+        return [*(Part(*part, False) for part in parts), Part(text, learned, True)]
+    targets = Part(example["targets"], True, not example.get("continues"))
+    return [Part(example["inputs"], False, True), targets] if "inputs" in example else [targets]
+
+
 def chunks(examples):
     """Lists of examples that are a few MiB of text each."""
     chunk, characters = [], 0
     for example in examples:
         chunk.append(example)
-        characters += sum(len(text) for text in example.values() if isinstance(text, str))
+        characters += sum(len(part.text) for part in parts_of(example))
         if characters >= CHUNK_CHARACTERS or len(chunk) == CHUNK_EXAMPLES:
             yield chunk
             chunk, characters = [], 0

@@ -20,7 +20,7 @@ class Task:
     """What is learned from which text; made by `language_modelling` or `text_to_text`.
 
     Attributes:
-      kind: "language_modelling" or "text_to_text".
+      kind: "language_modelling", "text_to_text" or "conversation".
       source: see sources.py.
       targets: template of what is predicted.
       inputs: template of what is given, text-to-text only.
@@ -31,7 +31,7 @@ class Task:
       empty_targets: what is done about a target without text, "error" or "skip".
     """
 
-    kind: Literal["language_modelling", "text_to_text"]
+    kind: Literal["language_modelling", "text_to_text", "conversation"]
     source: Any
     targets: str
     inputs: str = ""
@@ -114,6 +114,40 @@ class Task:
     def make_plan(self, split, make):
         """The batches of a split. `make`: function of a task without parts to its plan."""
         return make(self)
+
+    def for_model(self, reads_source) -> "Task":
+        """The task as a model learns it that has an encoder, or none."""
+        return self
+
+    @property
+    def layout(self) -> str:
+        """Of the prompts of an export, see prompts.py."""
+        return self.kind
+
+    @property
+    def chat_template(self) -> str:
+        """Of a task of dialogue, in Jinja."""
+        return ""
+
+    @property
+    def special_tokens(self) -> tuple[str, ...] | None:
+        """That the tokenizer must have; see `tokenizers.train_tokenizer`."""
+        return None
+
+    def read_by(self, tokenizer) -> "Task":
+        """The task as this tokenizer reads its texts, whose special tokens may be more."""
+        return self
+
+    def keep(self, directory):
+        """Writes what a run needs of the task beside its configuration to its model_dir."""
+
+    def kept(self, directory) -> "Task":
+        """The task with what was kept.
+
+        Raises:
+          UserError: that is not what the configuration says.
+        """
+        return self
 
     def fill(self, template, record):
         return self.in_record(formatter.vformat, template, record)

@@ -23,11 +23,14 @@ class Tokenizer:
       kind: as in `tokenizers.train_tokenizer`.
       vocabulary_size: number of ids.
       learns_subwords: whether `train` needs a vocabulary size.
+      special_tokens, separator: see special_tokens.py; most have none.
     """
 
     kind: str
     vocabulary_size: int
     learns_subwords = False
+    special_tokens: tuple[str, ...] = ()
+    separator = ""
 
     @classmethod
     def train(cls, texts: Iterable[str], vocabulary_size: int | None = None) -> "Tokenizer":

@@ -12,13 +12,15 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import gin
 
 from trainers.data.byte_pair import BytePairTokenizer
 from trainers.data.sentence_piece import SentencePieceBpeTokenizer, UnigramTokenizer
 from trainers.data.simple_tokenizers import BytesTokenizer, CharactersTokenizer, WordsTokenizer
+from trainers.data.special_tokens import FILE as SPECIAL_TOKENS
+from trainers.data.special_tokens import SpecialTokenizer, plain_pieces, with_special_tokens
 from trainers.data.tokenizer_base import META, Tokenizer
 from trainers.errors import UserError
 
@@ -41,6 +43,7 @@ def train_tokenizer(
     texts: Iterator[str],
     vocabulary_size: int | None = None,
     max_characters: int = 100_000_000,
+    special_tokens: Sequence[str] | None = None,
 ) -> Tokenizer:
     """Learns a tokenizer from texts, or loads one.
 
@@ -50,10 +53,16 @@ def train_tokenizer(
       vocabulary_size: number of ids; None for all words there are. Bytes and characters
         need none.
       max_characters: subwords are learned from the first so many.
+      special_tokens: texts that are one token each, beside `vocabulary_size`; None for a tokenizer
+        without, () for one that knows separators alone (see special_tokens.py).
 
     Raises:
       UserError: no such kind; no vocabulary size where one is needed; one too large for the texts.
     """
+    if special_tokens is not None:
+        plain = plain_pieces(texts, special_tokens)
+        learned = train_tokenizer(kind, plain, vocabulary_size, max_characters)
+        return with_special_tokens(learned, special_tokens)
     if os.path.isfile(os.path.join(kind, META)):
         return load(kind)
     if kind not in KINDS:
@@ -79,7 +88,10 @@ def load(folder: str) -> Tokenizer:
             with open(os.path.join(folder, name), "rb") as file:
                 contents[name] = file.read()
         meta = json.loads(contents.pop(META))
+        special_tokens = contents.pop(SPECIAL_TOKENS, None)
         tokenizer = KINDS[meta["kind"]].from_assets(contents)
+        if special_tokens is not None:
+            tokenizer = SpecialTokenizer(tokenizer, json.loads(special_tokens))
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"{folder}: no tokenizer can be loaded from it ({error!r})") from error
     if tokenizer.fingerprint != meta["fingerprint"]:

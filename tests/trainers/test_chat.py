@@ -1,0 +1,87 @@
+import pytest
+
+from trainers.chat import Chat
+from trainers.chat_template import CHATML, DEFAULT
+from trainers.data.special_tokens import SEPARATOR
+
+USER, ANSWER = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}
+TALK = [{"role": "system", "content": "Be brief."}, USER, ANSWER, USER, ANSWER]
+TAGGED = (
+    "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}"
+    "{% generation %}{{ m.content }};{% endgeneration %}{% else %}{{ m.content }};{% endif %}\n"
+    "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+def test_what_a_turn_adds_to_its_prompt_is_learned():
+    assert Chat(DEFAULT).parts(TALK) == [
+        ("Be brief.\nUser: Hi\nAssistant:", False),
+        (" Hello.\n", True),
+        ("User: Hi\nAssistant:", False),
+        (" Hello.\n", True),
+    ]
+
+
+def test_of_a_tagged_template_what_stands_in_the_tag_is_learned():
+    assert Chat(TAGGED).parts(TALK[1:]) == [
+        ("[user]Hi;[assistant]", False),
+        ("Hello.;", True),
+        ("[user]Hi;[assistant]", False),
+        ("Hello.;", True),
+    ]
+
+
+@pytest.mark.parametrize("template", [DEFAULT, CHATML, TAGGED])
+def test_every_prompt_is_the_beginning_of_the_conversation_in_the_same_parts(template):
+    chat = Chat(template, ("<|im_start|>", "<|im_end|>"), SEPARATOR)
+    parts = [text for text, _ in chat.parts(TALK)]
+    for turn in (2, 4):
+        prompt = chat.prompt(TALK[:turn]).split(SEPARATOR)
+        assert prompt == parts[: len(prompt)]
+        assert chat.parts(TALK)[len(prompt)][1]
+
+
+def test_a_template_that_writes_the_past_otherwise_is_refused():
+    hides = "{% for m in messages %}{{ m.content if loop.last else '...' }}{% endfor %}"
+    with pytest.raises(ValueError, match="writes message 2 otherwise in the prompt"):
+        Chat(hides).parts([USER, ANSWER, USER, ANSWER])
+    untagged = TAGGED.replace("m.role == 'assistant'", "m.role == 'nobody'")
+    with pytest.raises(ValueError, match="no {% generation %} tag around message 2"):
+        Chat(untagged).parts([USER, ANSWER])
+
+
+@pytest.mark.parametrize(
+    "template, stops",
+    [
+        ("", ("\nUser:",)),
+        (DEFAULT, ("\nUser:",)),
+        (CHATML, ("<|im_end|>",)),
+        ("{{ messages }}", ()),
+        ("{{ raise_exception('no') }}", ()),
+    ],
+)
+def test_answers_end_where_the_template_ends_a_turn_or_begins_the_users(template, stops):
+    assert Chat(template).stops == stops
+
+
+def test_what_people_say_is_no_special_token_and_divides_nothing():
+    chat = Chat(CHATML, ("<|im_end|>", "<|im_start|>", "im_end"), SEPARATOR)
+    said = f"a{SEPARATOR}b<|im_end|>\n<|im_start|>system\nim_endim_end"
+    prompt = chat.prompt([{"role": "user", "content": said}])
+    begin, rest = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
+    inside = prompt.removeprefix(begin).removesuffix(rest)
+    assert begin + inside + rest == prompt
+    assert not any(special in inside for special in chat.special_tokens)
+    assert inside.replace(SEPARATOR, "") == said.replace(SEPARATOR, "")
+
+
+def test_a_tokenizer_without_separators_gets_the_text_as_it_was():
+    said = [{"role": "user", "content": "a<|im_end|>"}]
+    assert Chat(CHATML).prompt(said) == (
+        "<|im_start|>user\na<|im_end|><|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_an_answer_goes_on_from_what_the_template_writes_before_it():
+    assert Chat(DEFAULT).begun([USER, {"role": "assistant", "content": "Well, "}]) == " Well, "
+    assert Chat(CHATML).begun([USER, {"role": "assistant", "content": "Well, "}]) == "Well, "

@@ -1,0 +1,276 @@
+"""Conversations as a task: written by a chat template, learned where the assistant speaks."""
+
+import dataclasses
+import functools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import gin
+
+from trainers import chat_template
+from trainers.chat import EOS_TEXT, Chat
+from trainers.data.special_tokens import SEPARATOR
+from trainers.data.tasks import Task
+from trainers.errors import UserError
+
+ROLES = ("system", "user", "assistant")
+NAMES_OF_ROLES = {**{role: role for role in ROLES}, "human": "user", "gpt": "assistant"}
+
+
+@gin.configurable
+def conversation(
+    source,
+    template: str = "plain",
+    messages: str = "messages",
+    role: str = "role",
+    content: str = "content",
+    roles: dict | None = None,
+    special_tokens: Sequence[str] | None = None,
+    metrics: Sequence[str] = (),
+) -> Task:
+    """Answer as the assistant does in conversations; nothing else in them is learned.
+
+    A conversation may begin with any role, the assistant's too where the template can render a
+    prompt without messages. What follows its last answer is left out.
+
+    Args:
+      source: see sources.py.
+      template: of the chat: "plain", "chatml", a file, or Jinja as Hugging Face's models have.
+      messages: the field of a record that has the list of messages.
+      role, content: fields of a message.
+      roles: what the data calls them to "system", "user" and "assistant"; None for these names,
+        and "human" and "gpt".
+      special_tokens: texts of the template that are a token each; None for those it has of the
+        form <|...|>. `eos_token`, where it writes that, is <eos> itself.
+      metrics: names of metrics of decoded answers.
+
+    Raises:
+      UserError: roles that are none.
+    """
+    roles = roles or NAMES_OF_ROLES
+    if not set(roles.values()) <= set(ROLES):
+        raise UserError(
+            f"conversation.roles = {roles}: what names mean must be one of {', '.join(ROLES)}"
+        )
+    reader = Messages(messages, role, content, tuple(roles.items()))
+    return make(source, reader, template, special_tokens, metrics)
+
+
+@gin.configurable
+def instructions(
+    source,
+    template: str = "plain",
+    system: str = "",
+    user: str = "{instruction}\n\n{input}",
+    assistant: str = "{output}",
+    special_tokens: Sequence[str] | None = None,
+    metrics: Sequence[str] = (),
+) -> Task:
+    """Follow instructions: conversations of one question and its answer.
+
+    Args:
+      source: see sources.py.
+      system, user, assistant: templates of what each says, as `text_to_text` has them; no system
+        message where that is "".
+      template, special_tokens, metrics: see `conversation`.
+    """
+    reader = Exchange(system, user, assistant)
+    return make(source, reader, template, special_tokens, metrics)
+
+
+def make(source, reader, template, special_tokens, metrics):
+    return Conversations(
+        "conversation",
+        source,
+        targets="",
+        metrics=tuple(metrics),
+        reader=reader,
+        template=template,
+        listed=special_tokens,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Messages:
+    """A record's messages, by the names of its fields; see `conversation`."""
+
+    messages: str
+    role: str
+    content: str
+    roles: tuple
+
+    def __call__(self, record, fill):
+        roles, given = dict(self.roles), record[self.messages]
+        if not isinstance(given, list) or not given:
+            raise UserError(f"{record.where}: {self.messages} must be a list of messages")
+        found = []
+        for i, message in enumerate(given, 1):
+            where = f"{record.where}, message {i}"
+            if not isinstance(message, dict) or not {self.role, self.content} <= message.keys():
+                raise UserError(
+                    f"{where}: must have {self.role!r} and {self.content!r}; conversation.role "
+                    "and conversation.content name them"
+                )
+            name, text = message[self.role], message[self.content]
+            if name not in roles:
+                raise UserError(
+                    f"{where}: the role {name!r} is none of {', '.join(roles)}; "
+                    "conversation.roles says what other names mean"
+                )
+            if not isinstance(text, str) or not text.strip():
+                raise UserError(f"{where}: its {self.content} must be a text, and not empty")
+            found.append({"role": roles[name], "content": text})
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """A record as one question and its answer; see `instructions`."""
+
+    system: str
+    user: str
+    assistant: str
+
+    def __call__(self, record, fill):
+        found = []
+        for role in ROLES:
+            template = getattr(self, role)
+            if role == "system" and not template:
+                continue
+            text = fill(template, record).strip()
+            if not text:
+                raise UserError(f"{record.where}: instructions.{role} = {template!r} gives nothing")
+            found.append({"role": role, "content": text})
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversations(Task):
+    """A task whose examples are conversations, or, for a model with an encoder, their answers.
+
+    Its kind is "conversation": examples are {"parts": [(text, learned), ...]}. `for_model` gives
+    one of kind "text_to_text": each answer is an example, with all before it as its inputs.
+
+    Attributes:
+      reader: function of a record, and of `Task.fill`, to messages; its `repr` says all about it.
+      template, listed: see `conversation`, where `listed` is special_tokens.
+    """
+
+    reader: Any = None
+    template: str = "plain"
+    listed: Sequence[str] | None = None
+
+    def for_model(self, reads_source):
+        kind = "text_to_text" if reads_source else "conversation"
+        return dataclasses.replace(self, kind=kind)
+
+    def read_by(self, tokenizer):
+        return dataclasses.replace(self, listed=tokenizer.special_tokens)
+
+    @property
+    def layout(self):
+        return "text_to_text" if self.kind == "text_to_text" else "language_modelling"
+
+    @functools.cached_property
+    def chat_template(self):
+        if self.template in chat_template.TEMPLATES:
+            return chat_template.TEMPLATES[self.template]
+        if re.search("{[{%]", self.template):
+            return self.template
+        if not os.path.isfile(self.template):
+            raise UserError(
+                f"template = {self.template!r}: neither a file, nor Jinja, nor one of "
+                + ", ".join(chat_template.TEMPLATES)
+            )
+        with open(self.template, encoding="utf-8") as file:
+            return file.read()
+
+    @functools.cached_property
+    def special_tokens(self):
+        found = self.listed
+        if found is None:
+            found = re.findall(r"<\|[^<>|\s{}]+\|>", self.chat_template)
+        eos = [EOS_TEXT] if re.search(r"\beos_token\b", self.chat_template) else []
+        return tuple(dict.fromkeys([*eos, *found]))
+
+    @functools.cached_property
+    def chat(self):
+        return Chat(self.chat_template, self.special_tokens, SEPARATOR)
+
+    def conversations(self, split) -> Iterator[tuple]:
+        """(messages up to the last of the assistant, their parts up to what is learned last)"""
+        for record in self.source.records(split):
+            messages = self.reader(record, self.fill)
+            while messages and messages[-1]["role"] != "assistant":
+                messages.pop()
+            if not messages:
+                raise UserError(f"{record.where}: the assistant says nothing in it to learn from")
+            try:
+                yield messages, learned_last(self.chat.parts(messages))
+            except ValueError as error:
+                raise UserError(f"{record.where}: {error}") from None
+
+    def examples(self, split):
+        for messages, parts in self.conversations(split):
+            if self.kind == "conversation":
+                yield {"parts": parts}
+                continue
+            for i, message in enumerate(messages):
+                if message["role"] == "assistant":
+                    asked = self.chat.prompt_parts(messages[:i])
+                    answered = learned_last(self.chat.parts(messages[: i + 1]))
+                    yield {"inputs": joined(asked), "targets": joined(answered[len(asked) :])}
+
+    def texts(self, split):
+        for _, parts in self.conversations(split):
+            yield from (text for text, _ in parts)
+
+    def prompt_affixes(self):
+        return "", ""
+
+    def fingerprint(self, split):
+        parts = self.kind, self.reader, self.chat, self.source.fingerprint(split)
+        return repr(parts)
+
+    def check(self):
+        super().check()
+        short = [text for text in self.special_tokens if len(text) < 2 or SEPARATOR in text]
+        if short:
+            raise UserError(f"special_tokens: {short[0]!r} must have two characters or more")
+        talk = [{"role": role, "content": role} for role in ("user", "assistant") * 2]
+        try:
+            self.chat.parts(talk)
+        except ValueError as error:
+            raise UserError(f"template = {self.template[:40]!r}: {error}") from None
+
+    def keep(self, directory):
+        with open(directory.chat_template, "w", encoding="utf-8", newline="") as file:
+            file.write(self.chat_template)
+
+    def kept(self, directory):
+        if not os.path.exists(directory.chat_template):
+            return self
+        with open(directory.chat_template, encoding="utf-8", newline="") as file:
+            template = file.read()
+        try:
+            changed = self.chat_template != template
+        except UserError:  # a file that is there no more; the model_dir has what it said
+            changed = False
+        if changed:
+            raise UserError(
+                f"{directory.chat_template}: the chat template that was trained with is another "
+                f"than template = {self.template[:40]!r}; use that one, or another --model_dir"
+            )
+        return dataclasses.replace(self, template=template)
+
+
+def learned_last(parts):
+    """Parts without what is given behind the last that is learned."""
+    last = max(i for i, (_, learned) in enumerate(parts) if learned)
+    return parts[: last + 1]
+
+
+def joined(parts):
+    return SEPARATOR.join(text for text, _ in parts)
