@@ -1,10 +1,12 @@
 """Evaluation by decoding: what a model answers to a split's inputs, scored and written down."""
 
+import dataclasses
 import itertools
 import json
 import os
 from typing import NamedTuple
 
+from trainers.data.special_tokens import SEPARATOR
 from trainers.errors import UserError
 from trainers.text_metrics.table import METRICS
 
@@ -28,10 +30,10 @@ def check(task, split):
     """Raises UserError for a task that gives no answers to score; reads the first example."""
     if not task.metrics:
         raise UserError(
-            "decoded evaluation: the task names no metrics; set text_to_text.metrics, for example "
-            '["exact_match"]'
+            "decoded evaluation: the task names no metrics; set text_to_text.metrics, or those of "
+            'another task, for example to ["exact_match"]'
         )
-    first = next(iter(task.examples(split)), None)
+    first = next(iter(questions(task, split)), None)
     if first is None:
         raise UserError(f"decoded evaluation: the {split} split has no examples")
     if "inputs" not in first:
@@ -63,7 +65,7 @@ def evaluate(export, task, split, options, max_examples=None, stop=lambda: False
     Raises:
       UserError: a label or choice is longer than what the model reads.
     """
-    examples = list(itertools.islice(task.examples(split), max_examples))
+    examples = list(itertools.islice(questions(task, split), max_examples))
     answered = {}
     for ranks, answer in ((False, generated), (True, ranked)):
         if any(METRICS[name].ranks is ranks for name in task.metrics):
@@ -75,7 +77,7 @@ def evaluate(export, task, split, options, max_examples=None, stop=lambda: False
         for example in examples
     ]
     lines = [
-        {"inputs": example["inputs"], "references": texts}
+        {"inputs": example["inputs"].replace(SEPARATOR, ""), "references": texts}
         for example, texts in zip(examples, references, strict=True)
     ]
     for ranks, texts in answered.items():
@@ -94,9 +96,15 @@ def evaluate(export, task, split, options, max_examples=None, stop=lambda: False
     return Decoded(figures, signatures, lines)
 
 
+def questions(task, split):
+    """The examples of a split, those of conversations an answer each."""
+    return task.for_model(reads_source=True).examples(split)
+
+
 def generated(export, task, examples, options, stop):
     """The answer to each example; None if stopped."""
     answers = [""] * len(examples)
+    options = dataclasses.replace(options, stop=[*options.stop, *task.stops])
     texts = export.generate([example["inputs"] for example in examples], options)
     for done, (place, (best, *_)) in enumerate(texts, 1):
         answers[place] = task.read_answer(best.text)

@@ -213,11 +213,13 @@ def evaluate(experiment, model_dir, split):
     Raises:
       UserError: there is no checkpoint, or no such split.
     """
-    directory, task = ModelDir(model_dir), experiment.task
+    directory = ModelDir(model_dir)
     strategy = experiment.begin(directory)
+    task = experiment.task
     if task.metrics and split in task.splits:
         decoded.check(task, split)
     model, tokenizer, steps = experiment.load(directory, strategy)
+    task = experiment.task  # as the tokenizer reads it
     plan = experiment.make_plan(split, model, tokenizer, directory)
     found = metrics.Evaluation(model, plan, strategy, use_xla("auto")).run()
     answers = None

@@ -74,6 +74,7 @@ def test_a_field_that_a_line_lacks_is_named(complaint, tmp_path):
     params = [
         "text_to_text.source = @jsonl_files()",
         f"jsonl_files.train = '{path}'",
+        f"jsonl_files.validation = '{path}'",
         "text_to_text.inputs = '{question}'",
         "text_to_text.targets = '{answer}'",
     ]

@@ -77,6 +77,27 @@ def test_a_conversation_gets_the_assistants_next_message(trained):
     assert answer["generated_text"] == HELLO
 
 
+def test_answers_in_conversations_are_decoded_and_scored(trained, tmp_path):
+    model_dir, _ = trained
+    copy = str(tmp_path / "run")
+    shutil.copytree(model_dir, copy)
+    status, _, err = command(
+        f"--model_dir={copy}",
+        "--mode=evaluate",
+        "--gin_param=conversation.metrics = ['exact_match', 'chrf', 'lengths']",
+        "--gin_param=DecodedEvaluation.max_new_tokens = 20",
+    )
+    assert status == 0, err
+    found = metrics_of(copy, "validation")[-1]
+    assert (found["exact_match"], found["chrf"], found["mean_words"]) == (1, 100, 1)
+    with open(f"{copy}/predictions/validation-60.jsonl", encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    assert len(lines) == 30  # an answer each, of conversations of two and of one
+    assert all(line["prediction"] == "ab." and line["references"] == ["ab."] for line in lines)
+    assert {line["inputs"].count("Hi") for line in lines} == {1}
+    assert {line["inputs"].count("ab.") for line in lines} == {0, 1}  # what was said before
+
+
 def test_the_server_asks_what_the_pipeline_asks(trained):
     model_dir, _ = trained
     export = tf.saved_model.load(f"{model_dir}/export")

@@ -8,7 +8,10 @@ import pytest
 import tensorflow as tf
 
 from tests.end_to_end.recipes import arguments, command
+from trainers import config, drafting, registry
 from trainers import export as exporting
+from trainers.data import tokenizers
+from zoo import LSTMLM
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +47,22 @@ def test_an_export_with_a_draft_passes_its_check_and_names_it_in_its_card(runs):
     state = {name: part for name, part in drawn.items() if name.startswith("state_")}
     drawn = loaded.next(state, steps=29)
     np.testing.assert_array_equal(drawn["text"], whole["text"][:, 0])
-    # What the draft was configured by has not taken the place of the run's own configuration.
-    assert gin.query_parameter("Experiment.model").selector.endswith("DecoderLM")
-    assert "LSTMLM" not in gin.operative_config_str()
+
+
+def test_the_configuration_of_a_draft_does_not_take_the_place_of_the_runs_own(runs):
+    registry.register()
+    config.load(config.check([], [], f"{runs}/run"))
+    try:
+        draft = drafting.load(
+            f"{runs}/small",
+            drafting.check(f"{runs}/small"),
+            tokenizers.load(f"{runs}/run/tokenizer"),
+        )
+        assert isinstance(draft, LSTMLM)
+        assert gin.query_parameter("Experiment.model").selector.endswith("DecoderLM")
+        assert "LSTMLM" not in gin.operative_config_str()
+    finally:
+        gin.clear_config()
 
 
 def test_a_draft_has_weights_of_fewer_bytes_too(runs, monkeypatch):

@@ -88,7 +88,10 @@ def check_best_metric(name, callbacks, task):
     if name not in known:
         hint = did_you_mean(name, known) or f"; the run has {', '.join(known)}"
         if name.removeprefix(metrics_file.PREFIX) in figures_of(METRICS):
-            hint = "; it is one of decoded answers: add @DecodedEvaluation to train.callbacks, and its metric to the task's"
+            hint = (
+                "; it is one of decoded answers: add @DecodedEvaluation to train.callbacks, and "
+                "its metric to the task's"
+            )
         raise UserError(f"train.best_metric = {name!r}: no evaluation finds it{hint}")
 
 

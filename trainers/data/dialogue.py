@@ -227,6 +227,16 @@ class Conversations(Task):
         for _, parts in self.conversations(split):
             yield from (text for text, _ in parts)
 
+    def read_answer(self, text):
+        text = text.replace(SEPARATOR, "")
+        for end in (*self.stops, EOS_TEXT):
+            text = text.partition(end)[0]
+        return text.strip()
+
+    @property
+    def stops(self):
+        return self.chat.stops
+
     def prompt_affixes(self):
         return "", ""
 

@@ -128,7 +128,12 @@ class Mixture:
                         del iterators[name]
 
     def read_answer(self, text):
-        return text.strip()
+        # As any of its tasks reads it: those of dialogue have the same template.
+        return next(iter(self.tasks.values())).read_answer(text)
+
+    @property
+    def stops(self):
+        return self.common("stops", ())
 
     def make_plan(self, split, make):
         """The batches of a split. `make`: function of one of the tasks to its plan."""

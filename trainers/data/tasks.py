@@ -89,6 +89,11 @@ class Task:
         """The answer in a generated text."""
         return text.strip()
 
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts before which an answer ends, beside <eos>."""
+        return ()
+
     def prompt_affixes(self) -> tuple[str, str]:
         """(prefix, suffix) of the inputs template around its one field; empty where it has more."""
         parts = list(string.Formatter().parse(self.inputs))

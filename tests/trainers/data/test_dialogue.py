@@ -305,3 +305,12 @@ def test_the_mask_is_that_of_hugging_faces_library(tmp_path):
     text = theirs.apply_chat_template(messages, chat_template=template, tokenize=False)
     assert said(tokenizer, kept.tokens) == text + "$"
     assert kept.learned[:-1].tolist() == found["assistant_masks"]
+
+
+@pytest.mark.parametrize("template", ["plain", "chatml", TAGGED])
+def test_an_answer_reads_the_same_from_its_target_and_from_what_a_model_writes(template):
+    task = task_of(TALK, template=template).for_model(reads_source=True)
+    answers = [task.read_answer(example["targets"]) for example in task.examples("train")]
+    assert answers == ["Hey you", "Tschüß"]
+    for end in task.stops:  # a model that goes on behind its turn
+        assert task.read_answer(f" Hey you{end} and more") == "Hey you"
