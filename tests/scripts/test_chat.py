@@ -174,7 +174,7 @@ class Terminal:
 
     def wait_for(self, text, quiet=False):
         """All that is shown until `text` is; with `quiet`, and then nothing for a while."""
-        shown, deadline = b"", time.monotonic() + 60
+        shown, deadline = b"", time.monotonic() + 180
         with contextlib.suppress(OSError):  # the other end is closed
             while time.monotonic() < deadline and (quiet or text not in shown):
                 if select.select([self.descriptor], [], [], 0.5)[0]:
