@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 BIN = .venv/bin
 RUNS ?= runs
 
-.PHONY: quickstart test lint format clean
+.PHONY: quickstart test test-slow lint format clean
 
 quickstart: .venv/ready  ## train, export and try a small model on the Python standard library
 	$(BIN)/python -m trainers.run --gin_file=configs/recipes/quickstart.gin \
@@ -18,8 +18,11 @@ quickstart: .venv/ready  ## train, export and try a small model on the Python st
 	@echo "Next: your own text:  $(BIN)/python -m trainers.run --model_dir=$(RUNS)/mine \\"
 	@echo "    --gin_file=configs/recipes/lm_files.gin --gin_param='TRAIN_FILES = \"my/*.txt\"'"
 
-test: .venv/ready  ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist=loadfile
+test: .venv/ready  ## run the tests, but for the slow ones
+	$(BIN)/python -m pytest -n 2 --dist=loadfile -m "not slow"
+
+test-slow: .venv/ready  ## run those that train over and over
+	$(BIN)/python -m pytest -n 2 --dist=loadfile -m slow
 
 lint: .venv/ready  ## check style and types
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ def test_there_are_examples_of_a_model_a_task_and_a_callback():
     assert [name for name, _, _ in EXAMPLES] == ["my_model.py", "my_task.py", "my_callback.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, module, recipe", EXAMPLES, ids=[e[0] for e in EXAMPLES])
 def test_an_example_works_as_it_stands(name, module, recipe, tmp_path, monkeypatch):
     (tmp_path / name).write_text(module)

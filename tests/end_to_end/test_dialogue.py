@@ -11,6 +11,8 @@ from tests.end_to_end.recipes import command, metrics_of
 from trainers import pipeline
 from trainers.data import tokenizers
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = {
     "decoder_lm": "DecoderLM.num_layers = 2\nDecoderLM.width = 32\nDecoderLM.num_heads = 2\n",
     "encoder_decoder": """

@@ -8,6 +8,8 @@ import pytest
 
 from tests.end_to_end.recipes import FAMILIES, arguments, command, metrics_of
 
+pytestmark = pytest.mark.slow
+
 # Dropout is a function of the replica as well.
 NO_DROPOUT = {
     "decoder_lm": {"DecoderLM__dropout": 0.0},

@@ -13,6 +13,8 @@ from trainers import export as exporting
 from trainers.data import tokenizers
 from zoo import LSTMLM
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):

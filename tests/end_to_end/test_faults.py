@@ -16,6 +16,8 @@ from tests.end_to_end.recipes import arguments, assert_same, command, metrics_of
 from trainers import checkpoints, interruption
 from trainers.data.batches import Windows
 
+pytestmark = pytest.mark.slow
+
 TIMES = ("tokens_per_second", "model_flops_per_second", "model_flops_utilization")
 
 

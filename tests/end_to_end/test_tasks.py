@@ -11,6 +11,8 @@ from tests.end_to_end.recipes import assert_same, command, metrics_of, tensors
 from trainers import checkpoints
 from trainers.settings import ROOT
 
+pytestmark = pytest.mark.slow
+
 FAMILIES = {
     "decoder_lm": 'include "configs/models/decoder_lm_nano.gin"\nDecoderLM.num_layers = 1\n'
     "DecoderLM.width = 16\nDecoderLM.num_heads = 2\n",

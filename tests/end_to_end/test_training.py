@@ -18,8 +18,14 @@ from tests.end_to_end.recipes import (
 )
 from trainers import checkpoints, metrics, trainer
 
+# Whatever the family, the road is the same: every test walks it with all three, `make test` with one.
+FAMILY_PARAMETERS = [
+    family if family == "decoder_lm" else pytest.param(family, marks=pytest.mark.slow)
+    for family in FAMILIES
+]
 
-@pytest.fixture(scope="module", params=FAMILIES)
+
+@pytest.fixture(scope="module", params=FAMILY_PARAMETERS)
 def trained(request, tmp_path_factory):
     """(family, model_dir, flags, output) of a run that was left alone."""
     folder = tmp_path_factory.mktemp(request.param)

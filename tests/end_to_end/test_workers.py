@@ -12,6 +12,8 @@ import pytest
 
 from tests.end_to_end.recipes import arguments, command, metrics_of, tensors
 
+pytestmark = pytest.mark.slow
+
 NO_DROPOUT = {"DecoderLM__dropout": 0.0}
 TWO = [sys.executable, "scripts/launch_local.py", "--workers=2", "--"]
 

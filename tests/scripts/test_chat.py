@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -153,7 +154,7 @@ def terminal():
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
         cwd=ROOT,
         env=ENVIRONMENT,
     )
@@ -162,6 +163,12 @@ def terminal():
     process.kill()
     process.wait()
     os.close(ours)
+
+
+def take_terminal():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # A shell's background jobs, such as these tests may be, begin with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
