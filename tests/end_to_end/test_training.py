@@ -173,6 +173,7 @@ def test_epochs_take_the_place_of_steps(decoder, tmp_path):
     assert len(metrics_of(tmp_path / "run", "validation")) == 1
 
 
+@pytest.mark.slow
 def test_evaluation_and_export_take_the_average_of_the_weights(decoder, tmp_path):
     status, _, err = decoder(train__ema_decay=0.9, train__export_at_end=True)
     assert status == 0, err
@@ -191,6 +192,7 @@ def test_evaluation_and_export_take_the_average_of_the_weights(decoder, tmp_path
     assert again["loss"] == pytest.approx(lines[-1]["loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_evaluation_and_export_take_the_mean_of_checkpoints(decoder, tmp_path):
     status, _, err = decoder(
         EVAL_EVERY=5,
@@ -244,6 +246,7 @@ def test_too_few_checkpoints_to_average_are_refused_before_training(decoder, set
     assert status == 1 and message in err and "step" not in out
 
 
+@pytest.mark.slow
 def test_an_export_of_fewer_bytes_says_what_it_costs_and_has_a_card(decoder, tmp_path):
     assert decoder()[0] == 0
     options = ("weights = 'int8'", "licence = 'CC0-1.0'", "chat_template = '{{ messages }}'")
