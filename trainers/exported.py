@@ -120,7 +120,15 @@ class ExportedModel:
         Raises:
           ValueError: a continuation is longer than what the model reads.
         """
-        scores = [0.0] * len(prompts)
+        return [score for score, _ in self.judge(prompts, continuations, batch_size)]
+
+    def judge(self, prompts, continuations, batch_size=8):
+        """[(log-probability, whether each token is the likeliest), ...] of continuations.
+
+        Raises:
+          ValueError: a continuation is longer than what the model reads.
+        """
+        found = [(0.0, False)] * len(prompts)
         pairs = list(zip(prompts, continuations, strict=True))
         for places in by_length([prompt + text for prompt, text in pairs], batch_size):
             given, texts = zip(*(pairs[i] for i in places), strict=True)
@@ -133,9 +141,32 @@ class ExportedModel:
                     f"a continuation has more than the {self.description.max_length} tokens that "
                     "this model can read"
                 ) from None
-            for place, score in zip(places, scored["log_probabilities"].numpy(), strict=True):
-                scores[place] = float(score)
-        return scores
+            for place, judged in zip(places, judgements(scored), strict=True):
+                found[place] = judged
+        return found
+
+    def judge_tokens(self, pairs, batch_size=8):
+        """The same of tokens: [(those that are read before, those that are scored), ...].
+
+        Only of a model that reads no source.
+
+        Raises:
+          ValueError: an older export, which has no function for it.
+        """
+        check_functions(self.functions, ["score_tokens"], "this export")
+        found = [(0.0, False)] * len(pairs)
+        order = sorted(range(len(pairs)), key=lambda i: -len(pairs[i][0]) - len(pairs[i][1]))
+        for first in range(0, len(pairs), batch_size):
+            places = order[first : first + batch_size]
+            rows = [[*pairs[i][0], *pairs[i][1]] for i in places]
+            scored = self.functions.score_tokens(
+                tokens=tf.ragged.constant(rows, tf.int32).to_tensor(),
+                lengths=tf.constant([len(row) for row in rows]),
+                num_tokens=tf.constant([len(pairs[i][1]) for i in places]),
+            )
+            for place, judged in zip(places, judgements(scored), strict=True):
+                found[place] = judged
+        return found
 
     def fits(self, prompt, max_new_tokens):
         """Whether a prompt can be read whole and leaves room for an answer."""
@@ -200,6 +231,17 @@ def check_functions(export, names, folder):
             f"{folder}: this export has no function {missing[0]!r}, as older ones; make it "
             "again with python -m trainers.run --mode=export --model_dir=..."
         )
+
+
+def judgements(scored):
+    """[(log-probability, whether it is the likeliest), ...] of what `score` returns."""
+    return list(
+        zip(
+            map(float, scored["log_probabilities"].numpy()),
+            map(bool, scored["likeliest"].numpy()),
+            strict=True,
+        )
+    )
 
 
 def by_length(texts, batch_size):

@@ -22,22 +22,36 @@ def score(model, prompts, texts, continuations):
     fits = tf.debugging.assert_less_equal(num_tokens, prompts.max_length, too_long)
     with tf.control_dependencies([fits]):
         rows = tf.concat([prompts.read(texts), answers], axis=1)
-    rows = rows[:, -prompts.max_length - 1 :]
+    return score_rows(model, rows, num_tokens, prompts.max_length, prompts.source(texts))
+
+
+def score_rows(model, rows, num_tokens, max_length, source):
+    """Log-probabilities of the last tokens of rows; see `TextModel.score_tokens`.
+
+    Args:
+      rows: ragged int32 [N, None]; of more than `max_length` + 1 tokens the last count.
+      num_tokens: int32 [N], how many of a row's last are scored.
+      source: the encoder's features, {} for a model without one.
+    """
+    rows = rows[:, -max_length - 1 :]
     ends = lengths_of(rows) - 1
     length = rounded(tf.reduce_max(ends))
     rows = rows.to_tensor(shape=tf.stack([-1, length + 1]))
-    hidden, _ = model.hidden({"inputs": rows[:, :-1], **prompts.source(texts)})
+    hidden, _ = model.hidden({"inputs": rows[:, :-1], **source})
 
-    def log_probabilities(hidden, tokens):
+    def judge(hidden, tokens):
         logits = model.logits(hidden)
-        return (), -tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
+        gained = -tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
+        first = tf.argmax(logits, axis=-1, output_type=tf.int32) == tokens
+        return (), tf.stack([gained, tf.cast(first, gained.dtype)], axis=1)
 
-    _, gained = over_chunks(log_probabilities, model, hidden, rows[:, 1:])
-    gained = tf.reshape(gained, tf.shape(rows[:, 1:]))
+    _, judged = over_chunks(judge, model, hidden, rows[:, 1:])
+    judged = tf.reshape(judged, (-1, length, 2))
     scored = tf.sequence_mask(ends, length) & ~tf.sequence_mask(ends - num_tokens, length)
-    gained = tf.ragged.boolean_mask(gained, scored)
+    gained = tf.ragged.boolean_mask(judged[..., 0], scored)
     return {
         "log_probabilities": tf.reduce_sum(gained, axis=1),
         "token_log_probabilities": gained.to_tensor(),
         "num_tokens": num_tokens,
+        "likeliest": tf.reduce_all(~scored | (judged[..., 1] > 0), axis=1),
     }

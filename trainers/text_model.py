@@ -114,13 +114,16 @@ class TextModel(tf.Module):
         self.score = graph(
             self.score, dict.fromkeys(["prompts", "continuations"], (NEEDED, strings))
         )
+        tokens = tf.TensorSpec([None, None], tf.int32)
+        if not self.prompts.reads_source:
+            counts = dict.fromkeys(["lengths", "num_tokens"], (NEEDED, integers))
+            self.score_tokens = graph(self.score_tokens, {"tokens": (NEEDED, tokens), **counts})
         self.start = graph(self.start, start)
         self.next = graph(self.next, {"state": (NEEDED, state), "steps": (1, integer)})
         both = {"state": (NEEDED, state), "other": (NEEDED, other)}
         self.join = graph(self.join, {**both, **rows})
         self.end = graph(self.end, {"state": (NEEDED, state), **rows})
         self.tokenize = graph(self.tokenize, {"texts": (NEEDED, strings)})
-        tokens = tf.TensorSpec([None, None], tf.int32)
         self.detokenize = graph(self.detokenize, {"tokens": (NEEDED, tokens)})
         self.describe = graph(self.describe, {})
 
@@ -238,8 +241,25 @@ class TextModel(tf.Module):
             layout text_to_text that of its ending <eos> included.
           token_log_probabilities: float32 [N, T], a token each, 0 behind the end.
           num_tokens: int32 [N].
+          likeliest: bool [N], whether each token is the one the model finds likeliest.
         """
         return scoring.score(self.model, self.prompts, prompts, continuations)
+
+    def score_tokens(self, tokens, lengths, num_tokens):
+        """The same of tokens as they are, with nothing put before or behind them.
+
+        Only for a model that reads no source.
+
+        Args:
+          tokens: int32 [N, T]; of a row's first nothing is said, what it begins with is read alone.
+          lengths: int32 [N], of the rows in `tokens`.
+          num_tokens: int32 [N], how many of a row's last tokens are scored, at most `max_length`.
+
+        Returns:
+          see `score`.
+        """
+        rows = tf.RaggedTensor.from_tensor(tokens, lengths)
+        return scoring.score_rows(self.model, rows, num_tokens, self.prompts.max_length, {})
 
     def start(self, prompts, **options):
         """The state before the first token, to hand to `next`.

@@ -6,8 +6,6 @@ import os
 from trainers.callbacks import metrics_file
 from trainers.checkpoints import STATE, Checkpoints
 
-TIMES = ("tokens_per_second", "model_flops_per_second", "model_flops_utilization")
-
 
 def differences(one, other):
     """What differs between two model_dirs, a line each."""
@@ -42,7 +40,10 @@ def bytes_of(value):
 
 
 def metrics_of(path):
-    return [{k: v for k, v in line.items() if k not in TIMES} for line in metrics_file.read(path)]
+    return [
+        {k: v for k, v in line.items() if k not in metrics_file.TIMES}
+        for line in metrics_file.read(path)
+    ]
 
 
 def tensorboard_points(folder):

@@ -14,16 +14,15 @@ import pytest
 
 from tests.end_to_end.recipes import arguments, assert_same, command, metrics_of, tensors
 from trainers import checkpoints, interruption
+from trainers.callbacks import metrics_file
 from trainers.data.batches import Windows
 
 pytestmark = pytest.mark.slow
 
-TIMES = ("tokens_per_second", "model_flops_per_second", "model_flops_utilization")
-
 
 def timeless(model_dir, *splits):
     return [
-        {k: v for k, v in line.items() if k not in TIMES}
+        {k: v for k, v in line.items() if k not in metrics_file.TIMES}
         for line in metrics_of(model_dir)
         if not splits or line["split"] in splits
     ]

@@ -1,40 +1,27 @@
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainers.tiny import FAMILIES, BytesTokenizer, family
-from trainers import chunked_loss
+from tests.trainers.tiny import (
+    FAMILIES,
+    PROMPTS,
+    SAMPLING,
+    BytesTokenizer,
+    family,
+    of_state,
+    text_model,
+)
 from trainers.export import teacher_forced_logits
 from trainers.prompts import before_stop
 from trainers.text_model import TextModel
 from zoo import DecoderLM
 
-PROMPTS = ["hello", "a prompt which is the longest of them by far", "", "ß"]
-SAMPLING = {"temperature": 1.0, "top_k": 9, "top_p": 0.95}
 tokenizer = BytesTokenizer()
-
-
-def text_model(name, max_length=64, **options):
-    model, layout = family(name)
-    return TextModel(model, tokenizer, layout, max_length, **options)
 
 
 @pytest.fixture(params=FAMILIES, scope="module")
 def each(request):
     return text_model(request.param)
-
-
-@pytest.fixture(params=["decoder_lm", "encoder_decoder"], scope="module")
-def drafted(request):
-    """(the same model without a draft and with one that is as often wrong as right)"""
-    model, layout = family(request.param)
-    draft, _ = family(request.param)
-    for weight in draft.weights:
-        weight.assign_add(0.02 * keras.random.normal(weight.shape, seed=1))
-    return tuple(
-        TextModel(model, tokenizer, layout, 64, **options) for options in ({}, {"draft": draft})
-    )
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +72,6 @@ def test_streaming_gives_the_texts_of_generate(each):
         state["log_probabilities"], expected["log_probabilities"][:, 0], atol=1e-4
     )
     assert len(texts[0][0]) < len(texts[-1][0])
-
-
-def of_state(result):
-    return {name: part for name, part in result.items() if name.startswith("state_")}
 
 
 def test_requests_join_and_leave_a_running_batch_and_get_what_they_get_alone(each):
@@ -202,40 +185,6 @@ def test_log_probabilities_are_those_of_the_unmodified_model(each):
     np.testing.assert_allclose(drawn["log_probabilities"], [[expected]], atol=1e-3)
 
 
-def test_score_is_the_log_probability_of_the_text_token_by_token(each):
-    continuations = ["what then", "", "ß"]
-    scores = each.score(PROMPTS[:3], continuations)
-    for row, (prompt, continuation) in enumerate(zip(PROMPTS, continuations, strict=False)):
-        tokens = tokenizer.encode(continuation)
-        if each.layout == "text_to_text":
-            tokens = np.append(tokens, 0)
-        count = len(tokens)
-        assert scores["num_tokens"][row] == count
-        expected = np.zeros(scores["token_log_probabilities"].shape[1])
-        if count:
-            logits = teacher_forced_logits(each, each.model, tokenizer.encode(prompt), tokens)
-            log_probabilities = tf.nn.log_softmax(logits).numpy()
-            expected[:count] = np.take_along_axis(log_probabilities, tokens[:, None], 1)[:, 0]
-        np.testing.assert_allclose(scores["token_log_probabilities"][row], expected, atol=1e-3)
-        np.testing.assert_allclose(scores["log_probabilities"][row], expected.sum(), atol=1e-3)
-
-
-def test_score_makes_logits_a_few_tokens_at_a_time(decoder, monkeypatch):
-    # Truth: all logits at once.
-    expected = decoder.score(PROMPTS, PROMPTS[::-1])
-    monkeypatch.setattr(chunked_loss, "MOST_LOGITS", 7 * tokenizer.vocabulary_size)
-    found = text_model("decoder_lm").score(PROMPTS, PROMPTS[::-1])
-    for name, values in expected.items():
-        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5)
-    none = tf.zeros([0], tf.string)
-    assert not decoder.score(none, none)["log_probabilities"].shape[0]
-
-
-def test_score_refuses_what_the_model_cannot_read(decoder):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="more than the 64 tokens"):
-        decoder.score(["a"], ["b" * 65])
-
-
 def test_sequences_of_a_prompt_differ_and_a_seed_repeats_them(decoder):
     options = {"max_new_tokens": 12, "temperature": 1.0, "num_return_sequences": 3}
     first = decoder.generate(["a", "a"], seed=3, **options)["text"].numpy()
@@ -317,87 +266,6 @@ def test_generate_stops_its_text_at_a_stop_string(decoder):
     assert stopped["finished"][0, 0]
     alone = decoder.generate(["you"], max_new_tokens=30, stop=[stop])
     assert stopped["num_tokens"][1, 0] == alone["num_tokens"][0, 0] != fewest
-
-
-EVERY_OPTION = {
-    **SAMPLING,
-    "max_new_tokens": 20,
-    "num_return_sequences": 2,
-    "seed": 5,
-    "min_p": 0.001,
-    "repetition_penalty": 1.1,
-    "presence_penalty": 0.1,
-    "frequency_penalty": 0.1,
-    "min_new_tokens": 3,
-    "top_logprobs": 2,
-    "forced": ["ab"],
-}
-
-
-def assert_same_answers(found, expected):
-    assert set(found) == set(expected)
-    for name, values in expected.items():
-        if values.dtype.is_floating:
-            np.testing.assert_allclose(found[name], values, atol=1e-4, err_msg=name)
-        else:
-            np.testing.assert_array_equal(found[name], values, err_msg=name)
-
-
-@pytest.mark.parametrize("options", [{"max_new_tokens": 30}, EVERY_OPTION])
-def test_a_draft_changes_nothing_of_what_is_generated(drafted, options):
-    plain, fast = drafted
-    expected = plain.generate(PROMPTS, **options)
-    assert_same_answers(fast.generate(PROMPTS, **options), expected)
-
-
-def test_a_text_with_a_draft_ends_with_the_token_that_completes_a_stop_string(drafted):
-    plain, fast = drafted
-    for options in ({"max_new_tokens": 30}, EVERY_OPTION):
-        texts = plain.generate(PROMPTS, **options)["text"].numpy()[:, 0]
-        stops = [text.decode()[4 + 2 * row :][:2] for row, text in enumerate(texts)]
-        expected = plain.generate(PROMPTS, stop=stops, **options)
-        assert_same_answers(fast.generate(PROMPTS, stop=stops, **options), expected)
-        assert len(set(expected["num_tokens"].numpy().ravel())) > 1
-
-
-def test_rows_with_a_draft_stream_join_and_leave_as_those_without(drafted):
-    plain, fast = drafted
-    options = {"max_new_tokens": 20, "temperature": 1.0, "seed": 9}
-    state = of_state(fast.next(fast.start(["hello", "", "ended"], **options), steps=1))
-    state = fast.end(state, [2])
-    joins = fast.start([PROMPTS[1]], top_k=3, **options)
-    state = fast.join(state, joins, [1])
-    counts = []
-    for _ in range(20):
-        state = fast.next(of_state(state), steps=1)
-        counts.append(state["num_tokens"].numpy()[:2])
-    drawn = np.diff(counts, axis=0)
-    assert drawn.min() == 0 and 1 < drawn.max() <= 5
-    alone = plain.generate(["hello"], **options), plain.generate([PROMPTS[1]], top_k=3, **options)
-    for row, expected in enumerate(alone):
-        assert state["text"][row] == expected["text"][0, 0]
-        np.testing.assert_allclose(
-            state["log_probabilities"][row], expected["log_probabilities"][0, 0], atol=1e-3
-        )
-    assert state["ended"].numpy().all() and not state["finished"][2]
-
-
-def test_decoding_with_a_recurrent_draft_compiled_by_xla_gives_the_texts_without():
-    model, layout = family("decoder_lm")
-    draft, _ = family("lstm_lm")
-    fast = TextModel(model, tokenizer, layout, 64, xla=True, draft=draft, proposals=2)
-    plain = TextModel(model, tokenizer, layout, 64)
-    expected = plain.generate(PROMPTS, **EVERY_OPTION)
-    assert_same_answers(fast.generate(PROMPTS, **EVERY_OPTION), expected)
-
-
-def test_a_draft_that_does_not_fit_is_refused():
-    model, layout = family("decoder_lm")
-    short, _ = family("decoder_lm", positions="learned", context_length=32)
-    with pytest.raises(ValueError, match="max_length 64 is more than the 32 positions"):
-        TextModel(model, tokenizer, layout, 64, draft=short)
-    with pytest.raises(ValueError, match="use a draft that reads no source"):
-        TextModel(model, tokenizer, layout, 64, draft=family("encoder_decoder")[0])
 
 
 def test_tokenize_and_detokenize_are_the_tokenizers(decoder):

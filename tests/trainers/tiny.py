@@ -4,7 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainers.text_model import TextModel
 from zoo import LSTMLM, DecoderLM, EncoderDecoder
+
+PROMPTS = ["hello", "a prompt which is the longest of them by far", "", "ß"]
+SAMPLING = {"temperature": 1.0, "top_k": 9, "top_p": 0.95}
 
 
 class BytesInGraph(tf.Module):
@@ -51,3 +55,13 @@ def family(name, seed=0, **settings):
     for weight in model.weights:
         weight.assign(0.5 * keras.random.normal(weight.shape))
     return model, layout
+
+
+def text_model(name, max_length=64, **options):
+    model, layout = family(name)
+    return TextModel(model, BytesTokenizer(), layout, max_length, **options)
+
+
+def of_state(result):
+    """What `next` takes of what `start` or `next` returned."""
+    return {name: part for name, part in result.items() if name.startswith("state_")}

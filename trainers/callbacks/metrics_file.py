@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import time
 
 import keras
 
@@ -11,10 +12,15 @@ FIRST = ("step", "split", "loss", "perplexity", "bits_per_byte")  # as a reader 
 # What the figures of a line are of.
 WHAT = ("step", "split", "averaged_steps", "evaluation_stride")
 COUNTS = ("step", "tokens", "evaluation_stride")  # which Keras makes floats of
+# What two runs of the same steps do not share.
+TIMES = ("seconds", "tokens_per_second", "model_flops_per_second", "model_flops_utilization")
 
 
 class MetricsFile(keras.callbacks.Callback):
     """Writes reports as split "train" and evaluations as split "validation".
+
+    "seconds" of a line are those since the training began by the clock on the wall, compilation,
+    evaluation and checkpoints included, and the time that lay between two processes not.
 
     Args:
       path: of the file. Lines of steps after `start`, written by a run that was stopped
@@ -31,6 +37,8 @@ class MetricsFile(keras.callbacks.Callback):
         self.keep(
             lambda line: line["step"] <= (evaluated if line["split"] == "validation" else start)
         )
+        spent = [line["seconds"] for line in read(path) if "seconds" in line]
+        self.began = time.monotonic() - max(spent, default=0.0)
 
     def keep(self, kept):
         lines = [line for line in read(self.path) if kept(line)]
@@ -45,12 +53,16 @@ class MetricsFile(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = batch
-        append(self.path, {"step": batch, "split": "train", **logs})
+        self.write("train", logs)
 
     def on_epoch_end(self, epoch, logs=None):
         values = {k.removeprefix(PREFIX): v for k, v in logs.items() if k.startswith(PREFIX)}
         if values:
-            append(self.path, {"step": self.step, "split": "validation", **values})
+            self.write("validation", values)
+
+    def write(self, split, figures):
+        seconds = round(time.monotonic() - self.began, 3)
+        append(self.path, {"step": self.step, "split": split, **figures, "seconds": seconds})
 
 
 def read(path):

@@ -3,7 +3,7 @@
 import pytest
 from serving.api import Limits
 
-from tests.scripts.serving.browser import PROGRAM, browser
+from tests.scripts.browser import PROGRAM, browser
 from tests.scripts.serving.threads import served
 
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="needs Chromium")

@@ -17,6 +17,8 @@ def test_reports_and_evaluations_are_a_line_each(tmp_path):
     path = tmp_path / "metrics.jsonl"
     write(path, 0, [10, 20])
     lines = [json.loads(line) for line in path.read_text().splitlines()]
+    seconds = [line.pop("seconds") for line in lines]
+    assert 0 <= seconds[0] <= seconds[1] <= seconds[2] < 60
     assert lines == [
         {"step": 10, "split": "train", "loss": 0.1, "learning_rate": 0.1, "tokens": 9},
         {"step": 20, "split": "train", "loss": 0.05, "learning_rate": 0.1, "tokens": 9},
@@ -32,8 +34,22 @@ def test_a_run_that_goes_on_has_every_step_once(tmp_path):
         file.write('{"step": 40, "spl')  # killed while writing
     write(path, 20, [30, 40])
     write(whole, 0, [10, 20, 30, 40])
-    assert path.read_text() == whole.read_text()
+    assert timeless(path) == timeless(whole)
     assert metrics_file.read(str(path))[-1]["step"] == 40
+
+
+def timeless(path):
+    return [{**line, "seconds": None} for line in metrics_file.read(str(path))]
+
+
+def test_time_goes_on_where_the_process_before_was_stopped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        '{"step": 10, "split": "train", "seconds": 100.0}\n'
+        '{"step": 20, "split": "train", "seconds": 200.0}\n'
+    )
+    write(path, 10, [20])
+    assert [int(line["seconds"]) for line in metrics_file.read(str(path))] == [100, 100, 100]
 
 
 def test_only_figures_that_are_new_or_other_are_added(tmp_path):
