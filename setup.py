@@ -27,10 +27,14 @@ REQUIRES = [
 SERVE = ["starlette>=1,<2", "uvicorn>=0.40,<1", "prometheus-client>=0.20,<1"]
 LITERT = ["ai-edge-litert>=2.3,<3"]
 ONNX = ["tf2onnx>=1.17,<2", "onnx>=1.23,<2", "onnxruntime>=1.32,<2"]
+REPORT = ["plotly>=6,<8"]
+HARNESS = ["lm-eval>=0.4.9,<0.5"]
 TEST = [
     *SERVE,
     *LITERT,
     *ONNX,
+    *REPORT,
+    *HARNESS,
     "pytest>=8",
     "pytest-xdist>=3.6",
     "pyyaml>=6",
@@ -56,6 +60,8 @@ setup(
         "serve": SERVE,
         "litert": LITERT,
         "onnx": ONNX,
+        "report": REPORT,
+        "harness": HARNESS,
         "test": TEST,
         "dev": [*TEST, *DEV],
         "benchmark": BENCHMARK,

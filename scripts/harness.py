@@ -163,11 +163,14 @@ def main(argv):
     from trainers.exported import ExportedModel
 
     try:
-        export = ExportedModel(find_export(FLAGS.model))
+        folder = find_export(FLAGS.model)
+        manager = TaskManager(include_path=FLAGS.include_path)
+        check_tasks(FLAGS.tasks, manager)
+        export = ExportedModel(folder)
         found = simple_evaluate(
             ExportLM(export, FLAGS.model, FLAGS.batch_size),
             tasks=FLAGS.tasks,
-            task_manager=TaskManager(include_path=FLAGS.include_path),
+            task_manager=manager,
             num_fewshot=FLAGS.num_fewshot,
             limit=FLAGS.limit,
             apply_chat_template=FLAGS.apply_chat_template,
@@ -180,3 +183,11 @@ def main(argv):
         with open(f"{FLAGS.output}.new", "w", encoding="utf-8") as file:
             json.dump(found, file, ensure_ascii=False, indent=2, default=str)
         os.replace(f"{FLAGS.output}.new", FLAGS.output)
+
+
+def check_tasks(names, manager):
+    """Raises ValueError for what is neither a file nor the name of a task, group or tag."""
+    for name in names:
+        if not os.path.isfile(name) and not manager.match_tasks([name]):
+            hint = "; give its folder by --include_path" if not FLAGS.include_path else ""
+            raise ValueError(f"there is no task {name!r}{hint}")

@@ -6,9 +6,10 @@ import json
 import os
 from typing import NamedTuple
 
+from trainers.data.mixture import Mixture
 from trainers.data.special_tokens import SEPARATOR
 from trainers.errors import UserError
-from trainers.text_metrics.table import METRICS
+from trainers.text_metrics.table import METRICS, figures_of
 
 
 class Decoded(NamedTuple):
@@ -26,13 +27,39 @@ class Decoded(NamedTuple):
     lines: list
 
 
+def parts_of(task, split):
+    """{name: task} of what has metrics: of a mixture the tasks of the split, or {"": task}."""
+    parts = task.of_split(split) if isinstance(task, Mixture) else {"": task}
+    return {name: part for name, part in parts.items() if part.metrics}
+
+
+def named(name, figures):
+    """A dict whose keys have the name of a mixture's task before them."""
+    return {f"{name}_{key}" if name else key: value for key, value in figures.items()}
+
+
+def figure_names(task, split):
+    """Names of the figures that `evaluate` finds."""
+    parts = parts_of(task, split).items()
+    return [figure for name, part in parts for figure in named(name, figures_of(part.metrics))]
+
+
 def check(task, split):
-    """Raises UserError for a task that gives no answers to score; reads the first example."""
-    if not task.metrics:
+    """Raises UserError for a task that gives no answers to score; reads the first examples."""
+    parts = parts_of(task, split)
+    if not parts:
         raise UserError(
             "decoded evaluation: the task names no metrics; set text_to_text.metrics, or those of "
             'another task, for example to ["exact_match"]'
         )
+    for name, part in parts.items():
+        try:
+            check_one(part, split)
+        except UserError as error:
+            raise UserError(f"task {name!r} of the mixture: {error}" if name else error) from None
+
+
+def check_one(task, split):
     first = next(iter(questions(task, split)), None)
     if first is None:
         raise UserError(f"decoded evaluation: the {split} split has no examples")
@@ -53,10 +80,11 @@ def evaluate(export, task, split, options, max_examples=None, stop=lambda: False
 
     Args:
       export: exported.ExportedModel that puts nothing around prompts.
-      task: see data/tasks.py; checked.
+      task: see data/tasks.py; checked. The figures of a mixture are those of each of its tasks,
+        with the task's name before theirs.
       split: its name.
       options: of `generation_options.read`.
-      max_examples: of the first examples; None for all.
+      max_examples: of the first examples of a task; None for all.
       stop: function asked between batches; once it says True, the rest is left.
 
     Returns:
@@ -65,6 +93,19 @@ def evaluate(export, task, split, options, max_examples=None, stop=lambda: False
     Raises:
       UserError: a label or choice is longer than what the model reads.
     """
+    found = Decoded({}, {}, [])
+    for name, part in parts_of(task, split).items():
+        answered = evaluate_one(export, part, split, options, max_examples, stop)
+        if answered is None:
+            return None
+        found.figures.update(named(name, answered.figures))
+        found.signatures.update(named(name, answered.signatures))
+        of_task = {"task": name} if name else {}
+        found.lines.extend(of_task | line for line in answered.lines)
+    return found
+
+
+def evaluate_one(export, task, split, options, max_examples, stop):
     examples = list(itertools.islice(questions(task, split), max_examples))
     answered = {}
     for ranks, answer in ((False, generated), (True, ranked)):

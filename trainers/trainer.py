@@ -216,14 +216,15 @@ def evaluate(experiment, model_dir, split):
     directory = ModelDir(model_dir)
     strategy = experiment.begin(directory)
     task = experiment.task
-    if task.metrics and split in task.splits:
+    answers_are_scored = split in task.splits and bool(decoded.figure_names(task, split))
+    if answers_are_scored:
         decoded.check(task, split)
     model, tokenizer, steps = experiment.load(directory, strategy)
     task = experiment.task  # as the tokenizer reads it
     plan = experiment.make_plan(split, model, tokenizer, directory)
     found = metrics.Evaluation(model, plan, strategy, use_xla("auto")).run()
     answers = None
-    if task.metrics:
+    if answers_are_scored:
         decoding = DecodedEvaluation()
         make_text_model = functools.partial(text_model_of, experiment, model, tokenizer)
         answers = decoding.measure(

@@ -10,6 +10,7 @@ from tests.trainers.data.made import Listed
 from tests.trainers.tiny import BytesTokenizer, family
 from trainers import decoded, generation_options
 from trainers.data import tasks
+from trainers.data.mixture import mixture
 from trainers.errors import UserError
 from trainers.exported import ExportedModel
 from trainers.text_model import TextModel
@@ -179,3 +180,31 @@ def test_what_is_written_is_whole_and_says_how_it_was_made(tmp_path):
         "test-20.json",
         "test-20.jsonl",
     ]
+
+
+def test_each_task_of_a_mixture_has_figures_of_its_own(export):
+    parts = {
+        "short": tasks.text_to_text(Listed(RECORDS[:2]), metrics=["exact_match"]),
+        "long": tasks.text_to_text(Listed(RECORDS), labels=[text for _, text in PAIRS]),
+        "unscored": tasks.text_to_text(Listed(RECORDS)),
+    }
+    both = mixture(parts)
+    decoded.check(both, "validation")
+    found = decoded.evaluate(export, both, "validation", OPTIONS)
+    names = ["short_exact_match", "long_answer_accuracy", "long_label_accuracy"]
+    assert list(found.figures) == decoded.figure_names(both, "validation") == names
+    assert [line["task"] for line in found.lines] == ["short"] * 2 + ["long"] * 5
+    for name in ("short", "long"):
+        alone = decoded.evaluate(export, parts[name], "validation", OPTIONS)
+        assert found.figures.items() >= {f"{name}_{k}": v for k, v in alone.figures.items()}.items()
+        of_task = [line for line in found.lines if line["task"] == name]
+        assert of_task == [{"task": name, **line} for line in alone.lines]
+
+
+def test_what_is_wrong_with_a_task_of_a_mixture_names_it():
+    unscored = tasks.text_to_text(Listed(RECORDS))
+    with pytest.raises(UserError, match="names no metrics"):
+        decoded.check(mixture({"a": unscored}), "validation")
+    empty = tasks.text_to_text(Listed([]), metrics=["bleu"])
+    with pytest.raises(UserError, match="task 'b' of the mixture: .*has no examples"):
+        decoded.check(mixture({"a": unscored, "b": empty}), "validation")

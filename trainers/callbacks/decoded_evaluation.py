@@ -8,7 +8,6 @@ import keras
 from trainers import decoded, generation_options, strategies
 from trainers.errors import UserError
 from trainers.exported import ExportedModel
-from trainers.text_metrics.table import figures_of
 
 
 @gin.configurable
@@ -81,7 +80,7 @@ class DecodedEvaluation(keras.callbacks.Callback):
                 "DecodedEvaluation: the data has no validation split; set VALIDATION_FILES"
             )
         decoded.check(task, "validation")
-        return list(figures_of(task.metrics))
+        return decoded.figure_names(task, "validation")
 
     def on_evaluation(self, step, number, stop):
         """Measures, where it is due; every worker must ask.
@@ -127,7 +126,7 @@ class DecodedEvaluation(keras.callbacks.Callback):
         Returns:
           decoded.Decoded, with figures alone where this is not the chief; None if stopped.
         """
-        names = list(figures_of(task.metrics))
+        names = decoded.figure_names(task, split)
         found, told = None, [1.0, *(0.0 for _ in names)]
         if strategies.is_chief(strategy):
             if self.export is None:  # examples have all around their inputs that belongs there

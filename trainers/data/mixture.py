@@ -44,10 +44,6 @@ class Mixture:
         return tuple(dict.fromkeys(split for splits in known for split in splits))
 
     @property
-    def metrics(self):
-        return self.common("metrics", ())
-
-    @property
     def labels(self):
         return self.common("labels", ())
 
