@@ -17,6 +17,13 @@ flags.DEFINE_string("model_name", "", "What requests call it; by default the exp
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; 0.0.0.0 for all of this machine.")
 flags.DEFINE_integer("port", 8000, "0 for any that is free.", lower_bound=0, upper_bound=65535)
 flags.DEFINE_integer("max_batch_size", 16, "Texts that decode together.", lower_bound=1)
+flags.DEFINE_integer(
+    "steps_at_once",
+    4,
+    "Tokens of each text between which prompts join and text is sent: more are faster, and less "
+    "smooth.",
+    lower_bound=1,
+)
 flags.DEFINE_integer("max_queue", 256, "Prompts that may wait; more get a 429.", lower_bound=1)
 flags.DEFINE_float("timeout_s", 600, "How long an answer may take.", lower_bound=0)
 flags.DEFINE_float("grace_s", 30, "How long answers may go on after SIGTERM.", lower_bound=0)
@@ -58,7 +65,9 @@ def serve(folder):
     from serving.model import Model
 
     model = Model.of(export, folder, FLAGS.model_name)
-    engine = Engine(export, FLAGS.max_batch_size, FLAGS.max_queue, FLAGS.timeout_s)
+    engine = Engine(
+        export, FLAGS.max_batch_size, FLAGS.max_queue, FLAGS.timeout_s, FLAGS.steps_at_once
+    )
     engine.warm_up()
     engine.start()
     keys = os.environ.get("MENAGERIE_API_KEYS", "").split(",")

@@ -1,10 +1,11 @@
 """A server under 16 streaming clients, against its export called for one prompt at a time.
 
 python scripts/benchmarks/serving.py: GPT-2 12x768 with a vocabulary of bytes, prompts of 32
-bytes, 64 more for each. Prints JSON: {"export" | "alone" | "at once" | "in turn": [tokens a
-second, seconds to the first text, the median of the requests]}.
+tokens, 64 more for each. Prints JSON: {"export" | "together" | "alone" | "at once" | "in turn":
+[tokens a second, seconds to the first text, the median of the requests]}.
 
   export   `generate` for one prompt after another, without a server; first by `start` and `next`
+  together the same for 16 prompts at once
   alone    one client of the server
   at once  16 clients that ask in the same moment
   in turn  16 clients that ask three times, the first times spread evenly over what an answer takes
@@ -23,6 +24,7 @@ ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 sys.path.insert(0, ROOT)
 
 CLIENTS, NEW_TOKENS = 16, 64
+PROMPT = "{:031d}".format  # and the <eos> before it
 
 
 def write(folder):
@@ -42,8 +44,8 @@ def write(folder):
     export_model(model, tokenizer, folder, "language_modelling", 128, xla=True)
 
 
-def export_alone(folder):
-    """(tokens a second, seconds to the first text) of the export itself."""
+def measure_export(folder):
+    """What the export itself does."""
     from trainers import startup
 
     startup.import_tensorflow()
@@ -53,20 +55,24 @@ def export_alone(folder):
     export = tf.saved_model.load(folder)
     limit = tf.constant(NEW_TOKENS)
 
-    def generate(i):
+    def generate(prompts):
         start = time.perf_counter()
-        made = export.generate(prompts=tf.constant([f"{i:032d}"]), max_new_tokens=limit)
-        tokens = int(made["num_tokens"][0, 0])
+        made = export.generate(prompts=prompts, max_new_tokens=limit)
+        tokens = int(tf.reduce_sum(made["num_tokens"]))
         return tokens / (time.perf_counter() - start)
 
-    def first(i):
+    def first(prompts):
         start = time.perf_counter()
-        state = export.start(prompts=tf.constant([f"{i:032d}"]), max_new_tokens=limit)
+        state = export.start(prompts=prompts, max_new_tokens=limit)
         export.next(state=state, steps=tf.constant(1))["text"].numpy()
         return time.perf_counter() - start
 
-    generate(0), first(0)
-    return [statistics.median(map(measure, range(1, 6))) for measure in (generate, first)]
+    def speed(count):
+        prompts = tf.constant([PROMPT(i) for i in range(count)])
+        generate(prompts), first(prompts)  # what is compiled at first use is
+        return [statistics.median(f(prompts) for _ in range(5)) for f in (generate, first)]
+
+    return {"export": speed(1), "together": speed(CLIENTS)}
 
 
 def ask(client, model, i, wait=0.0):
@@ -75,7 +81,7 @@ def ask(client, model, i, wait=0.0):
     start, first, tokens = time.perf_counter(), None, 0
     stream = client.completions.create(
         model=model,
-        prompt=f"{i:032d}",
+        prompt=PROMPT(i),
         max_tokens=NEW_TOKENS,
         stream=True,
         stream_options={"include_usage": True},
@@ -150,7 +156,7 @@ def medians(pairs):
 def main():
     if sys.argv[1:]:
         step, folder = sys.argv[1:]
-        print(json.dumps({"write": write, "export": export_alone}[step](folder)))
+        print(json.dumps({"write": write, "export": measure_export}[step](folder)))
         return
     with tempfile.TemporaryDirectory() as folder:
         export = os.path.join(folder, "export")
@@ -164,7 +170,9 @@ def main():
         # Before and after the server, lest the machine be another in between.
         before = run("export")
         served = measure_server(export)
-        print(json.dumps({"export": medians([before, run("export")]), **served}))
+        after = run("export")
+        exports = {name: medians([before[name], after[name]]) for name in before}
+        print(json.dumps({**exports, **served}))
 
 
 if __name__ == "__main__":

@@ -59,8 +59,11 @@ class Batch:
     def keys(self):
         return [key for key in self.places if key is not None]
 
-    def step(self):
+    def step(self, steps=1):
         """Draws a token, or with a draft several, for every key that has not ended; see `next`.
+
+        Args:
+          steps: so often.
 
         Returns:
           {key: `DrawnRow`}.
@@ -68,7 +71,7 @@ class Batch:
         size = self.size_for(len(self.keys))
         if size < len(self.places):
             self.resize(size)
-        drawn = self.export.next(state=self.state, steps=tf.constant(1))
+        drawn = self.export.next(state=self.state, steps=tf.constant(steps))
         self.state = state_of(drawn)
         texts, *others = (np.asarray(drawn[name]) for name in ("text", "num_tokens", *ENDS))
         others = [each.tolist() for each in others]

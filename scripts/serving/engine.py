@@ -1,4 +1,4 @@
-"""Continuous batching: one thread owns the running batch; prompts join and leave between steps."""
+"""Continuous batching: one thread owns the running batch; prompts join and leave between turns."""
 
 import collections
 import itertools
@@ -41,10 +41,21 @@ class Engine:
       max_batch_size: rows of the running batch.
       max_queue: prompts that may wait for a row.
       timeout_s: how long a prompt may take, from its arrival on.
+      steps_at_once: tokens of each text, with a draft steps, between which no prompt joins and no
+        text is sent but for each text's first. More are faster: the caches are copied as often.
     """
 
-    def __init__(self, export, max_batch_size=16, max_queue=256, timeout_s=600.0, metrics=None):
+    def __init__(
+        self,
+        export,
+        max_batch_size=16,
+        max_queue=256,
+        timeout_s=600.0,
+        steps_at_once=1,
+        metrics=None,
+    ):
         self.export = export
+        self.steps_at_once = steps_at_once
         self.max_batch_size = max_batch_size
         self.running = Batch(export, max_batch_size)  # its keys are `Row`s; the thread's own
         self.token_texts = TokenTexts(export)
@@ -124,12 +135,12 @@ class Engine:
             return not self.closed
 
     def turn(self):
-        """Lets prompts leave and join, then draws a token or more in every row."""
+        """Lets prompts leave and join, then draws tokens in every row."""
         try:
             self.drop()
             self.admit()
             if self.running.keys:
-                self.step(self.running)
+                self.step(self.running, self.steps_at_once)
         except Exception:
             logging.exception("the running batch failed and starts anew")
             self.running = Batch(self.export, self.max_batch_size)
@@ -188,12 +199,12 @@ class Engine:
         rows = [Row(job, job.first_index + i) for job in jobs for i in range(job.n)]
         return Batch.start(self.export, self.max_batch_size, prompts, settings, rows)
 
-    def step(self, batch):
+    def step(self, batch, steps=1):
         try:
-            drawn = batch.step()
+            drawn = batch.step(steps)
         except Exception:
             logging.exception("a step failed")
-            self.fail_the_guilty(batch)
+            self.fail_the_guilty(batch, steps)
             return
         for row, its in drawn.items():
             self.advance(row, its)
@@ -216,7 +227,7 @@ class Engine:
     def texts(self, row, drawn):
         """A row's text after each token of a step, where it matters; else after all of them.
 
-        An export with a draft draws several, of which the first may complete a stop string.
+        Of several that are drawn at once the first may complete a stop string.
         """
         matters = row.job.stop or row.job.alternatives is not None
         if drawn.num_tokens - row.num_tokens <= 1 or not matters:
@@ -266,20 +277,20 @@ class Engine:
         self.metrics.generated_tokens.inc(count)
         row.last_time = now
 
-    def fail_the_guilty(self, batch):
+    def fail_the_guilty(self, batch, steps):
         """After a step that raised: ends those that raise alone too; all, if none does."""
         rows = collections.defaultdict(list)
         for row in batch.keys:
             rows[row.job].append(row)
-        guilty = [job for job, its in rows.items() if self.fails_alone(batch, its)]
+        guilty = [job for job, its in rows.items() if self.fails_alone(batch, its, steps)]
         for job in guilty or rows:
             self.finish(job, errors.failed())
             batch.remove(rows[job])
 
-    def fails_alone(self, batch, rows):
-        """Whether a step raises with no other rows than these. Changes nothing."""
+    def fails_alone(self, batch, rows, steps):
+        """Whether so many steps raise with no other rows than these. Changes nothing."""
         try:
-            batch.only(rows).step()
+            batch.only(rows).step(steps)
         except Exception:
             return True
         return False

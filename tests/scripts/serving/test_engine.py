@@ -42,10 +42,11 @@ def engine(parrot):
     return Engine(parrot, max_batch_size=4, max_queue=8)
 
 
-@pytest.fixture(params=[1, 2, 5], ids="{} tokens a step".format)
+@pytest.fixture(params=[(1, 1), (2, 1), (5, 1), (1, 4), (2, 3)], ids="{0[0]} by {0[1]}".format)
 def any_engine(request):
-    """Of an export without a draft, and of some with one."""
-    return Engine(Parrot(per_step=request.param), max_batch_size=4, max_queue=8)
+    """Of an export without a draft, and of some with one; that draws once a turn or several times."""
+    per_step, steps = request.param
+    return Engine(Parrot(per_step=per_step), max_batch_size=4, max_queue=8, steps_at_once=steps)
 
 
 def submit(engine, *arguments, **options):
@@ -75,6 +76,21 @@ def test_prompts_join_and_leave_between_steps(engine):
     assert len(engine.running.keys) == 1
     finish(engine)
     assert first.text() == "abcdef"
+
+
+def test_the_first_token_is_sent_alone_and_then_several_at_once(parrot):
+    engine = Engine(parrot, max_batch_size=4, steps_at_once=3)
+    first = submit(engine, "abcdefgh", 6)
+    for batch in engine.begun(engine.next_jobs()):
+        engine.step(batch)
+        engine.running.add(batch)
+    assert first.text() == "a"
+    engine.turn()
+    assert first.text() == "abcd"
+    second = submit(engine, "xyz", 3)
+    engine.turn()
+    assert (first.text(), second.text()) == ("abcdef", "xyz")
+    assert not engine.unfinished
 
 
 def test_a_text_is_the_same_alone_and_in_company(parrot):
