@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 BIN = .venv/bin
 RUNS ?= runs
 
-.PHONY: quickstart test test-slow lint format clean
+.PHONY: quickstart test test-slow test-hf lint format clean
 
 quickstart: .venv/ready  ## train, export and try a small model on the Python standard library
 	$(BIN)/python -m trainers.run --gin_file=configs/recipes/quickstart.gin \
@@ -23,6 +23,10 @@ test: .venv/ready  ## run the tests, but for the slow ones
 
 test-slow: .venv/ready  ## run those that train over and over
 	$(BIN)/python -m pytest -n 2 --dist=loadfile -m slow
+
+test-hf: .venv/ready  ## compare with Transformers, which it installs
+	$(BIN)/python -m pip install --quiet --editable '.[test-hf]'
+	$(BIN)/python -m pytest -n 2 tests/trainers/hugging_face
 
 lint: .venv/ready  ## check style and types
 	$(BIN)/ruff check .

@@ -23,6 +23,8 @@ REQUIRES = [
     "tqdm>=4.67,<5",
     "babel>=2.17,<3",
     "jinja2>=3.1,<4",
+    "safetensors>=0.7,<1",
+    "ml-dtypes>=0.5,<1",
 ]
 SERVE = ["starlette>=1,<2", "uvicorn>=0.40,<1", "prometheus-client>=0.20,<1"]
 LITERT = ["ai-edge-litert>=2.3,<3"]
@@ -43,7 +45,7 @@ TEST = [
     "openai>=3,<4",
     "tensorflow-serving-api>=2.21,<2.22",
 ]
-BENCHMARK = ["torch==2.13.0", "transformers>=5,<6"]
+BENCHMARK = TEST_HF = ["torch==2.13.0", "transformers>=5,<6"]
 DEV = ["ruff>=0.17,<0.18", "mypy>=2.4,<3", "pre-commit>=4"]
 
 setup(
@@ -63,6 +65,7 @@ setup(
         "report": REPORT,
         "harness": HARNESS,
         "test": TEST,
+        "test-hf": TEST_HF,
         "dev": [*TEST, *DEV],
         "benchmark": BENCHMARK,
     },

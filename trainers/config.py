@@ -8,7 +8,7 @@ import os
 
 import gin
 
-from trainers import annotations, settings
+from trainers import annotations, pretrained, settings
 from trainers.annotations import quoted
 from trainers.catalogue import UNKNOWN, Catalogue
 from trainers.errors import UserError
@@ -41,7 +41,10 @@ def check(gin_files, gin_params, model_dir=None, catalogue=None):
                 + (f" ({model_dir} has no {NAME} to go on from)" if model_dir else "")
             )
         gin_files = [saved]
-    config = settings.read(gin_files, gin_params)
+        config = settings.read(gin_files, gin_params)
+    else:
+        config = settings.read(gin_files, gin_params)
+        pretrained.add(config)
     catalogue = catalogue or Catalogue()
     check_imports(config, catalogue)
     check_names(config, catalogue)

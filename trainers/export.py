@@ -256,7 +256,8 @@ def teacher_forced_logits(text_model, model, ids, tokens):
     else:
         separator = [EOS] if text_model.layout == "text_to_text" else []
         reserved = min(PROBE_TOKENS, (max_length + 1) // 2)
-        prompt = [EOS, *ids, *separator][-(max_length + 1 - reserved) :]
+        begin = [EOS] if text_model.prompts.begins or separator or not len(ids) else []
+        prompt = [*begin, *ids, *separator][-(max_length + 1 - reserved) :]
     features["inputs"] = np.array([[*prompt, *tokens[:-1]]], "int32")
     with warnings.catch_warnings():
         # Keras takes the attention of a single token to itself for a mistake.

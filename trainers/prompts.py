@@ -20,12 +20,15 @@ class Prompts(tf.Module):
       reads_source: whether the model has an encoder.
       max_length: the most tokens in a row, prompt and answer together, and in a source.
       prefix, suffix: put around every prompt.
+      begins: whether a language model reads a prompt behind `<eos>`; an empty one it does anyway.
 
     Raises:
       ValueError: settings that do not fit together.
     """
 
-    def __init__(self, tokenizer, layout, reads_source, max_length, prefix="", suffix=""):
+    def __init__(
+        self, tokenizer, layout, reads_source, max_length, prefix="", suffix="", begins=True
+    ):
         super().__init__(name="prompts")
         if layout not in LAYOUTS:
             raise ValueError(f"layout {layout!r} is none of {', '.join(map(repr, LAYOUTS))}")
@@ -37,6 +40,7 @@ class Prompts(tf.Module):
         self.max_length = max_length
         self.prefix = prefix
         self.suffix = suffix
+        self.begins = begins
 
     def tokenize(self, prompts):
         return self.tokenizer.tokenize(self.prefix + prompts + self.suffix)
@@ -48,6 +52,9 @@ class Prompts(tf.Module):
         if self.reads_source:
             return tf.RaggedTensor.from_tensor(eos)
         if self.layout == "language_modelling":
+            if not self.begins:
+                empty = tf.cast(tokens.row_lengths() == 0, tf.int64)
+                eos = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(empty)], EOS), empty)
             return tf.concat([eos, tokens], axis=1)
         return tf.concat([eos, tokens, eos], axis=1)
 

@@ -73,7 +73,13 @@ class TextModel(tf.Module):
         vars(self)["model"] = model
         self.tokenizer = tokenizer.in_graph()
         self.prompts = Prompts(
-            self.tokenizer, layout, model.reads_source, max_length, prefix, suffix
+            self.tokenizer,
+            layout,
+            model.reads_source,
+            max_length,
+            prefix,
+            suffix,
+            tokenizer.begins_texts,
         )
         self.layout = layout
         self.max_length = max_length

@@ -16,6 +16,8 @@ from trainers.callbacks.watching import check_best_metric, watch
 from trainers.errors import UserError
 from trainers.export import export, text_settings
 from trainers.feed import Feed
+from trainers.hugging_face.folder import is_checkpoint
+from trainers.hugging_face.load import read_weights
 from trainers.interruption import Interruption
 from trainers.loop import Loop
 from trainers.losses import CrossEntropy
@@ -91,7 +93,8 @@ def train(
       keep_best_checkpoints: how many of the best are kept beside them.
       best_metric: name of the figure whose best value marks the best checkpoint, with "val_".
       recovery: function to a Recovery: what is done about a loss that is no number.
-      initial_checkpoint: model_dir or checkpoint whose weights a new run begins with.
+      initial_checkpoint: model_dir or checkpoint whose weights a new run begins with; or one of
+        Transformers, a folder with config.json and model.safetensors.
       callbacks: functions to further Keras callbacks; see callbacks/.
       export_at_end: whether to export the model when it is trained.
 
@@ -261,8 +264,12 @@ def begin_from(state, saved, newest, initial_checkpoint):
         print(f"goes on from {saved.path(newest)}")
         return newest
     if initial_checkpoint:
-        path = checkpoints.find(initial_checkpoint)
-        restore_weights(state.model, path)
+        path = os.path.expanduser(initial_checkpoint)
+        if is_checkpoint(path):
+            read_weights(state.model, path)
+        else:
+            path = checkpoints.find(path)
+            restore_weights(state.model, path)
         state.reset_averages()
         print(f"begins at step 0 with the weights of {path}")
     else:

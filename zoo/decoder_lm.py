@@ -18,6 +18,7 @@ from zoo.layers.block import Block
 from zoo.layers.dropout import Dropout
 from zoo.layers.embedding import TokenEmbedding
 from zoo.layers.feed_forward import FeedForward
+from zoo.layers.norms import EPSILON
 from zoo.layers.norms import norm as make_norm
 from zoo.model import (
     LanguageModel,
@@ -37,17 +38,20 @@ class DecoderLM(LanguageModel):
       vocabulary_size: V.
       num_layers, width, num_heads: the model's size.
       num_kv_heads: heads of keys and values; None for as many as `num_heads`.
+      head_width: of a head; None for width / num_heads.
       hidden_width: of the feed-forward network; None for 4 * width.
       context_length: rows of the table of learned positions.
       positions: "rotary", "learned", "sinusoidal" or "none".
-      rotary_base: slowest rotation's wavelength over 2 pi.
-      norm: "rms", "layer" or "rms_without_gain".
-      activation: "squared_relu", "gelu", "relu", "swiglu" or "geglu".
-      use_bias: biases in all projections.
-      qk_norm: normalises queries and keys.
+      rotary_base, rotary_scaling: see `positions.frequencies`.
+      norm, norm_epsilon: "rms", "layer" or "rms_without_gain", and what keeps it from dividing by 0.
+      activation: "squared_relu", "gelu", "exact_gelu", "relu", "silu", "swiglu" or "geglu".
+      use_bias: biases in all projections; "qkv" for those of queries, keys and values alone.
+      qk_norm: normalises queries and keys, without gain; "rms" for a norm with gain.
       tie_embeddings: logits use the token table.
       output_scale: initial scale of projections into the residual stream; 0 for zeros.
       embedding_stddev: of the token table at the start.
+      scale_embeddings: multiplies token vectors by sqrt(width).
+      begin_token: the token that is read where a text begins, in place of <eos>, 0.
       logit_soft_cap: logits become cap * tanh(logits / cap) (Gemma Team 2024); None for none.
       window: tokens back that attention sees, itself included; None for all.
       dropout: rate after the embedding and on every sublayer's output.
@@ -65,17 +69,22 @@ class DecoderLM(LanguageModel):
         width: int = 128,
         num_heads: int = 4,
         num_kv_heads: int | None = None,
+        head_width: int | None = None,
         hidden_width: int | None = None,
         context_length: int | None = None,
         positions: str = "rotary",
         rotary_base: float = 10000.0,
+        rotary_scaling: dict | None = None,
         norm: str = "rms",
+        norm_epsilon: float = EPSILON,
         activation: str = "squared_relu",
-        use_bias: bool = False,
-        qk_norm: bool = False,
+        use_bias: bool | str = False,
+        qk_norm: bool | str = False,
         tie_embeddings: bool = False,
         output_scale: float = 1.0,
         embedding_stddev: float = 0.02,
+        scale_embeddings: bool = False,
+        begin_token: int = 0,
         logit_soft_cap: float | None = None,
         window: int | None = None,
         dropout: float = 0.0,
@@ -89,16 +98,22 @@ class DecoderLM(LanguageModel):
             width=width,
             num_heads=num_heads,
             num_kv_heads=num_kv_heads,
+            head_width=head_width,
             hidden_width=hidden_width,
             context_length=context_length,
             window=window,
         )
         num_kv_heads = num_kv_heads or num_heads
-        head_width = width // num_heads
-        check_divides(width, num_heads, "heads")
+        if head_width is None:
+            check_divides(width, num_heads, "heads")
+            head_width = width // num_heads
+        if use_bias not in (True, False, "qkv"):
+            raise ValueError(f"use_bias {use_bias!r} is none of True, False, 'qkv'")
+        if qk_norm not in (True, False, "rms"):
+            raise ValueError(f"qk_norm {qk_norm!r} is none of True, False, 'rms'")
         if num_heads % num_kv_heads:
             raise ValueError(f"num_heads {num_heads} is not divisible by {num_kv_heads} kv heads")
-        position_layers.check(positions, width, head_width, context_length)
+        position_layers.check(positions, width, head_width, context_length, rotary_scaling)
         if positions == "relative":
             raise ValueError("DecoderLM has no relative positions; use 'rotary'")
         if logit_soft_cap is not None and logit_soft_cap <= 0:
@@ -107,7 +122,12 @@ class DecoderLM(LanguageModel):
         self.head_width = head_width
         self.num_heads = num_heads
         self.positions = positions
+        if not 0 <= begin_token < vocabulary_size:
+            raise ValueError(f"begin_token {begin_token} is none of {vocabulary_size} tokens")
+        self.begin_token = begin_token
         self.rotary_base = rotary_base
+        self.rotary_scaling = rotary_scaling
+        self.embedding_scale = width**0.5 if scale_embeddings else 1.0
         self.logit_soft_cap = logit_soft_cap
         self.window = window
         self.rematerialise = rematerialise
@@ -131,19 +151,27 @@ class DecoderLM(LanguageModel):
                 return Block(
                     width,
                     Attention(
-                        width, num_heads, num_kv_heads, head_width, use_bias, qk_norm, output_scale
+                        width,
+                        num_heads,
+                        num_kv_heads,
+                        head_width,
+                        use_bias,
+                        qk_norm,
+                        output_scale,
+                        norm_epsilon,
                     ),
                     FeedForward(
-                        width, hidden_width or 4 * width, activation, use_bias, output_scale
+                        width, hidden_width or 4 * width, activation, use_bias is True, output_scale
                     ),
                     norm_kind=norm,
+                    norm_epsilon=norm_epsilon,
                     dropout=dropout,
                     place=place,
                     name=name,
                 )
 
         self.blocks = [block(i, f"block_{i}") for i in range(num_layers)]
-        self.final_norm = make_norm(norm, width, "final_norm")
+        self.final_norm = make_norm(norm, width, "final_norm", norm_epsilon)
         self.built = True
 
     def hidden(self, features, state=None, training=False):
@@ -158,10 +186,16 @@ class DecoderLM(LanguageModel):
 
     def embed(self, tokens, positions, training=False):
         """Token vectors with their positions, and the rotation for the blocks if there is one."""
+        if self.begin_token:
+            tokens = ops.where(tokens == 0, self.begin_token, tokens)
         x = self.embedding(tokens)
+        if self.embedding_scale != 1.0:
+            x = x * ops.cast(self.embedding_scale, x.dtype)
         rotation = None
         if self.positions == "rotary":
-            rotation = position_layers.rotation(positions, self.head_width, self.rotary_base)
+            rotation = position_layers.rotation(
+                positions, self.head_width, self.rotary_base, self.rotary_scaling
+            )
         elif self.positions == "learned":
             x = x + self.position_embedding(positions)
         elif self.positions == "sinusoidal":
@@ -197,6 +231,6 @@ class DecoderLM(LanguageModel):
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):
         seen = min(sequence_length, self.window or sequence_length)
-        attention = 4 * len(self.blocks) * self.width * seen
+        attention = 4 * len(self.blocks) * self.num_heads * self.head_width * seen
         softmax = 2 * self.width * self.embedding.vocabulary_size
         return dense_flops(self) + softmax + attention

@@ -29,6 +29,7 @@ class BytesTokenizer:
     vocabulary_size = 257
     special_tokens = ()
     separator = ""
+    begins_texts = True
 
     def encode(self, text):
         return np.frombuffer(text.encode(), "uint8").astype("int32") + 1

@@ -120,20 +120,10 @@ class BytePairTokenizer(Tokenizer):
         backend.pre_tokenizer = pre_tokenizer()
         return backend
 
-    def merge_table(self):
-        """(pairs, ranks, merged): int64 [R + 1] the pairs that merge, first id times the number of
-        ids plus second id, ascending; int32 [R + 1] the rank of each; int32 [R + 1] by rank, what
-        it becomes. The last pair is one that none is, and its rank R: no merge."""
-        size = self.vocabulary_size
-        merges = np.array(
-            [(self.ids[a], self.ids[b], self.ids[a + b]) for a, b in self.merges], np.int64
-        ).reshape([-1, 3])
-        pairs = merges[:, 0] * size + merges[:, 1]
-        order = np.argsort(pairs)
-        # A last key that no pair has keeps the lookup whole where there are no merges.
-        pairs = np.append(pairs[order], size * size)
-        ranks = np.append(order, len(merges)).astype(np.int32)
-        return pairs, ranks, np.append(merges[:, 2], 0).astype(np.int32)
+    def merge_ids(self):
+        """int64 [R, 3], the ids of both parts of a merge and of what it makes."""
+        found = [(self.ids[a], self.ids[b], self.ids[a + b]) for a, b in self.merges]
+        return np.array(found, np.int64).reshape([-1, 3])
 
     def decode_tokens(self, ids):
         return b"".join(self.pieces[i] for i in ids).decode("utf-8", "replace")
@@ -149,53 +139,33 @@ class BytePairTokenizer(Tokenizer):
     def in_graph(self):
         import tensorflow as tf
 
-        from trainers.data import graph_text
+        from trainers.data.byte_pair_graph import BytePairInGraph
 
-        size = self.vocabulary_size
-        sorted_pairs, ranks, merged = self.merge_table()
-        none = len(self.merges)
-        pieces = self.pieces
+        def split(texts):
+            # Byte 255 marks the cuts: UTF-8 has no use for it.
+            marked = tf.strings.regex_replace(texts, f"({PATTERN})", b"\\1\xff")
+            return tf.strings.split(marked, sep=b"\xff")[:, :-1]
 
-        def rank_of_pairs(ids, words):
-            """int32 [M - 1], the rank of each id with the next; `none` where they do not merge."""
-            pair = tf.cast(ids[:-1], tf.int64) * size + tf.cast(ids[1:], tf.int64)
-            index, known = graph_text.index_in(tf.constant(sorted_pairs), pair)
-            return tf.where(known & (words[:-1] == words[1:]), tf.gather(ranks, index), none)
+        return BytePairInGraph([*range(1, BYTE_IDS)], self.merge_ids(), self.pieces, split)
 
-        def merge_once(ids, words, rank):
-            """In every word, merges the first of the pairs that rank lowest."""
-            position = tf.range(tf.size(rank))
-            best = tf.math.segment_min(rank, words[:-1])
-            here = (rank < none) & (rank == tf.gather(best, words[:-1]))
-            first = tf.math.segment_min(tf.where(here, position, tf.size(ids)), words[:-1])
-            here &= position == tf.gather(first, words[:-1])
-            ids = tf.where(tf.pad(here, [[0, 1]]), tf.gather(merged, tf.pad(rank, [[0, 1]])), ids)
-            keep = ~tf.pad(here, [[1, 0]])
-            ids, words = tf.boolean_mask(ids, keep), tf.boolean_mask(words, keep)
-            return ids, words, rank_of_pairs(ids, words)
 
-        class BytePairInGraph(tf.Module):
-            def tokenize(self, texts):
-                # Byte 255 marks the cuts: UTF-8 has no use for it.
-                marked = tf.strings.regex_replace(texts, f"({PATTERN})", b"\\1\xff")
-                split = tf.strings.split(marked, sep=b"\xff")[:, :-1]
-                raw = graph_text.byte_ids(split.flat_values)
-                ids, words = raw.flat_values, tf.cast(raw.value_rowids(), tf.int32)
-                ids, words, _ = tf.while_loop(
-                    lambda ids, words, rank: tf.reduce_any(rank < none),
-                    merge_once,
-                    [ids, words, rank_of_pairs(ids, words)],
-                    shape_invariants=[tf.TensorShape([None])] * 3,
-                )
-                rows = tf.gather(tf.cast(split.value_rowids(), tf.int32), words)
-                return tf.RaggedTensor.from_value_rowids(
-                    ids, tf.cast(rows, tf.int64), split.nrows()
-                )
+def merge_table(merges, size):
+    """What finds a pair among merges by its number, first id times `size` plus second id.
 
-            def detokenize(self, tokens):
-                return graph_text.join(tf.constant(pieces), tokens)
+    Args:
+      merges: int64 [R, 3], see `BytePairTokenizer.merge_ids`.
+      size: number of ids.
 
-        return BytePairInGraph()
+    Returns:
+      int64 [R + 1] the numbers of the pairs that merge, ascending; int32 [R + 1] the rank of each;
+      int32 [R + 1] by rank, what it becomes. The last pair is one that none is, and its rank R.
+    """
+    pairs = merges[:, 0] * size + merges[:, 1]
+    order = np.argsort(pairs)
+    # A last number that no pair has keeps the lookup whole where there are no merges.
+    pairs = np.append(pairs[order], size * size)
+    ranks = np.append(order, len(merges)).astype(np.int32)
+    return pairs, ranks, np.append(merges[:, 2], 0).astype(np.int32)
 
 
 def pre_tokenizer():

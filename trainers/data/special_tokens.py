@@ -21,9 +21,9 @@ class SpecialTokenizer(Tokenizer):
     """Another tokenizer, with special tokens behind its ids.
 
     Args:
-      inner: the other tokenizer.
-      special_tokens: texts of two characters or more, in the order of their ids; "<eos>" is the
-        id that ends texts.
+      inner: the other tokenizer; special tokens that it knows have the ids that it gives them.
+      special_tokens: texts of two characters or more, the others in the order of their ids; "<eos>"
+        is the id that ends texts.
     """
 
     separator = SEPARATOR
@@ -31,12 +31,13 @@ class SpecialTokenizer(Tokenizer):
     def __init__(self, inner, special_tokens):
         self.inner = inner
         self.kind = inner.kind
+        self.begins_texts = inner.begins_texts
         self.special_tokens = tuple(special_tokens)
-        own = [text for text in self.special_tokens if text != EOS_TEXT]
-        self.ids = {text: inner.vocabulary_size + i for i, text in enumerate(own)}
-        self.texts = {i: text for text, i in self.ids.items()}
-        if EOS_TEXT in self.special_tokens:
-            self.ids[EOS_TEXT] = EOS
+        known = {EOS_TEXT: EOS, **inner.special_ids}
+        own = [text for text in self.special_tokens if text not in known]
+        known |= {text: inner.vocabulary_size + i for i, text in enumerate(own)}
+        self.ids = {text: known[text] for text in self.special_tokens}
+        self.texts = {i: text for text, i in self.ids.items() if i != EOS}
         self.vocabulary_size = inner.vocabulary_size + len(own)
         self.pattern = pattern_of(self.ids)
 
@@ -75,8 +76,8 @@ class SpecialTokenizer(Tokenizer):
         from trainers.data import graph_text
 
         ids, pattern = self.ids, self.pattern
-        texts = tf.constant(list(self.texts.values()), tf.string)
-        first = self.inner.vocabulary_size
+        texts = self.texts
+        is_special = np.isin(np.arange(self.vocabulary_size), list(texts))
 
         class SpecialInGraph(tf.Module):
             def __init__(self, inner):
@@ -101,11 +102,11 @@ class SpecialTokenizer(Tokenizer):
                 return pieces.with_flat_values(both).merge_dims(1, 2)
 
             def detokenize(self, tokens):
-                if not len(texts):
+                if not texts:
                     return self.inner.detokenize(tokens)
                 rows = graph_text.before_end(tokens)
                 flat, row = rows.flat_values, rows.value_rowids()
-                special = flat >= first
+                special = tf.gather(is_special, flat)
                 # A run is a special token, or all the others up to one or the end of the row.
                 apart = special[1:] | special[:-1] | (row[1:] != row[:-1])
                 begins = tf.concat([[True], apart], axis=0)[: tf.size(flat)]
@@ -114,8 +115,8 @@ class SpecialTokenizer(Tokenizer):
                 plain = tf.RaggedTensor.from_value_rowids(flat[~special], run[~special], runs)
                 said = self.inner.detokenize(plain)
                 heads = flat[begins]
-                named = tf.gather(texts, tf.maximum(heads - first, 0))
-                said = tf.where(heads >= first, named, said)
+                for i, text in texts.items():
+                    said = tf.where(heads == i, text, said)
                 of_row = tf.RaggedTensor.from_value_rowids(said, row[begins], rows.nrows())
                 return tf.strings.reduce_join(of_row, axis=1)
 

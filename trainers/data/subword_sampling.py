@@ -17,6 +17,7 @@ import gin
 import numpy as np
 
 from trainers.data.batches import Plan
+from trainers.data.byte_pair import merge_table
 from trainers.data.tokenizers import KINDS
 from trainers.errors import UserError
 
@@ -183,7 +184,10 @@ def with_dropout(tokenizer, texts, rate, seed):
     starts = np.flatnonzero(np.diff(words, prepend=-1))
     cuts = starts[np.searchsorted(starts, np.arange(BLOCK_TOKENS, len(ids), BLOCK_TOKENS)) - 1]
     edges = np.unique([0, *cuts, len(ids)])
-    size, table = tokenizer.vocabulary_size, tokenizer.merge_table()
+    size, table = (
+        tokenizer.vocabulary_size,
+        merge_table(tokenizer.merge_ids(), tokenizer.vocabulary_size),
+    )
     blocks = [
         merged_words(ids[first:last], words[first:last], size, *table, rate, draw)
         for first, last in itertools.pairwise(edges)
@@ -205,7 +209,7 @@ def merged_words(ids, words, size, pairs, ranks, merged, rate, draw):
       ids: int64 [M], tokens to begin with.
       words: int64 [M], ascending, the word that each is of.
       size: number of ids.
-      pairs, ranks, merged: see BytePairTokenizer.merge_table.
+      pairs, ranks, merged: see byte_pair.merge_table.
       rate: probability that a pair is passed over, each time anew.
       draw: numpy Generator.
 

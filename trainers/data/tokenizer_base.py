@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,12 +25,17 @@ class Tokenizer:
       vocabulary_size: number of ids.
       learns_subwords: whether `train` needs a vocabulary size.
       special_tokens, separator: see special_tokens.py; most have none.
+      special_ids: {text: id} of special tokens that it has and makes of no text.
+      begins_texts: whether a text that a model goes on from is read behind a first token, `<eos>`
+        or a model's `begin_token`; some pretrained models read texts as they are.
     """
 
     kind: str
     vocabulary_size: int
     learns_subwords = False
     special_tokens: tuple[str, ...] = ()
+    special_ids: ClassVar[dict[str, int]] = {}
+    begins_texts = True
     separator = ""
 
     @classmethod

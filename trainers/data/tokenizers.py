@@ -8,6 +8,7 @@
 | bpe | byte-level byte-pair encoding |
 | unigram | a SentencePiece of the unigram language model |
 | sentencepiece_bpe | a SentencePiece of byte-pair encoding |
+| pretrained_bpe | byte-pair encoding of a pretrained model; loaded and not learned |
 """
 
 import json
@@ -17,12 +18,15 @@ from collections.abc import Iterator, Sequence
 import gin
 
 from trainers.data.byte_pair import BytePairTokenizer
+from trainers.data.pretrained_bpe import PretrainedBpeTokenizer
 from trainers.data.sentence_piece import SentencePieceBpeTokenizer, UnigramTokenizer
 from trainers.data.simple_tokenizers import BytesTokenizer, CharactersTokenizer, WordsTokenizer
 from trainers.data.special_tokens import FILE as SPECIAL_TOKENS
 from trainers.data.special_tokens import SpecialTokenizer, plain_pieces, with_special_tokens
 from trainers.data.tokenizer_base import META, Tokenizer
 from trainers.errors import UserError
+from trainers.hugging_face import tokenizer as hugging_face
+from trainers.hugging_face.folder import is_checkpoint
 
 KINDS: dict[str, type[Tokenizer]] = {
     tokenizer.kind: tokenizer
@@ -33,6 +37,7 @@ KINDS: dict[str, type[Tokenizer]] = {
         BytePairTokenizer,
         UnigramTokenizer,
         SentencePieceBpeTokenizer,
+        PretrainedBpeTokenizer,
     )
 }
 
@@ -48,7 +53,7 @@ def train_tokenizer(
     """Learns a tokenizer from texts, or loads one.
 
     Args:
-      kind: one of `KINDS`, or the folder of a saved tokenizer.
+      kind: one of `KINDS`, or the folder of a saved tokenizer or of a checkpoint of Transformers.
       texts: read once, and no further than is needed.
       vocabulary_size: number of ids; None for all words there are. Bytes and characters
         need none.
@@ -63,6 +68,8 @@ def train_tokenizer(
         plain = plain_pieces(texts, special_tokens)
         learned = train_tokenizer(kind, plain, vocabulary_size, max_characters)
         return with_special_tokens(learned, special_tokens)
+    if is_checkpoint(kind):
+        return hugging_face.load(kind)
     if os.path.isfile(os.path.join(kind, META)):
         return load(kind)
     if kind not in KINDS:

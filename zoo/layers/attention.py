@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from zoo.layers.dense import dense
-from zoo.layers.norms import norm
+from zoo.layers.norms import EPSILON, norm
 from zoo.layers.positions import rotate
 
 FORBIDDEN = -1e30  # finite, so that a row without any True has no NaN in its gradient
@@ -180,24 +180,40 @@ class Attention(keras.layers.Layer):
       width: of input and output.
       num_heads, num_kv_heads: heads of queries, and of keys and values (Ainslie et al. 2023).
       head_width: width of one head.
-      use_bias: adds biases to the projections.
-      qk_norm: normalises queries and keys a head (Henry et al. 2020), without gain.
+      use_bias: adds biases to the projections; "qkv" for those into the heads alone.
+      qk_norm: normalises queries and keys a head (Henry et al. 2020), without gain; "rms" for one
+        with gain.
       output_scale: initial scale of the output projection.
+      norm_epsilon: see `norms.norm`.
     """
 
     def __init__(
-        self, width, num_heads, num_kv_heads, head_width, use_bias, qk_norm, output_scale, **kwargs
+        self,
+        width,
+        num_heads,
+        num_kv_heads,
+        head_width,
+        use_bias,
+        qk_norm,
+        output_scale,
+        norm_epsilon=EPSILON,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_width = head_width
         heads = num_heads + 2 * num_kv_heads
-        self.qkv = dense(width, heads * head_width, use_bias, name="qkv")
+        self.qkv = dense(width, heads * head_width, bool(use_bias), name="qkv")
         self.output_projection = dense(
-            num_heads * head_width, width, use_bias, output_scale, name="output"
+            num_heads * head_width, width, use_bias is True, output_scale, name="output"
         )
-        self.qk_norm = norm("rms_without_gain", head_width) if qk_norm else None
+        self.query_norm = self.key_norm = None
+        if qk_norm:
+            kind = "rms_without_gain" if qk_norm is True else qk_norm
+            self.query_norm, self.key_norm = (
+                norm(kind, head_width, name, norm_epsilon) for name in ("query_norm", "key_norm")
+            )
         self.built = True
 
     def call(self, x, mask, rotation=None, bias=None, cache=None):
@@ -213,8 +229,8 @@ class Attention(keras.layers.Layer):
         heads = (self.num_heads, self.num_kv_heads, self.num_kv_heads)
         qkv = ops.reshape(self.qkv(x), (batch, length, sum(heads), self.head_width))
         queries, keys, values = ops.split(qkv, [heads[0], heads[0] + heads[1]], axis=2)
-        if self.qk_norm is not None:
-            queries, keys = self.qk_norm(queries), self.qk_norm(keys)
+        if self.query_norm is not None:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
         if rotation is not None:
             queries, keys = rotate(queries, rotation), rotate(keys, rotation)
         new = {"keys": heads_first(keys), "values": heads_first(values)}

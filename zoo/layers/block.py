@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from zoo.layers.dropout import Dropout, current_seed, step_seed
-from zoo.layers.norms import norm
+from zoo.layers.norms import EPSILON, norm
 
 
 class Block(keras.layers.Layer):
@@ -14,7 +14,7 @@ class Block(keras.layers.Layer):
       width: of input and output.
       attention, feed_forward: the sublayers.
       cross_attention: a CrossAttention, or None.
-      norm_kind: see `norms.norm`.
+      norm_kind, norm_epsilon: see `norms.norm`.
       norm_first: normalise a sublayer's input rather than the residual sum.
       dropout: rate on each sublayer's output.
       place: this block's number in the model.
@@ -27,6 +27,7 @@ class Block(keras.layers.Layer):
         feed_forward,
         cross_attention=None,
         norm_kind="layer",
+        norm_epsilon=EPSILON,
         norm_first=True,
         dropout=0.0,
         place=0,
@@ -35,12 +36,12 @@ class Block(keras.layers.Layer):
         super().__init__(**kwargs)
         self.norm_first = norm_first
         self.attention = attention
-        self.attention_norm = norm(norm_kind, width, "attention_norm")
+        self.attention_norm = norm(norm_kind, width, "attention_norm", norm_epsilon)
         self.cross_attention = cross_attention
         if cross_attention is not None:
-            self.cross_norm = norm(norm_kind, width, "cross_norm")
+            self.cross_norm = norm(norm_kind, width, "cross_norm", norm_epsilon)
         self.feed_forward = feed_forward
-        self.feed_forward_norm = norm(norm_kind, width, "feed_forward_norm")
+        self.feed_forward_norm = norm(norm_kind, width, "feed_forward_norm", norm_epsilon)
         self.dropouts = [Dropout(dropout, place=1 + 8 * place + i) for i in range(3)]
         self.built = True
 

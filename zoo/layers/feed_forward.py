@@ -1,5 +1,7 @@
 """The position-wise network of a Transformer block, plain or gated."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -14,6 +16,8 @@ def squared_relu(x):
 ACTIVATIONS = {
     "relu": ops.relu,
     "gelu": ops.gelu,  # the tanh approximation, as in GPT-2
+    "exact_gelu": functools.partial(ops.gelu, approximate=False),
+    "silu": ops.silu,
     "squared_relu": squared_relu,
     "swiglu": ops.silu,
     "geglu": ops.gelu,
@@ -27,7 +31,7 @@ class FeedForward(keras.layers.Layer):
     Args:
       width: of input and output.
       hidden_width: of the activation.
-      activation: "relu", "gelu", "squared_relu", or gated "swiglu", "geglu".
+      activation: "relu", "gelu", "exact_gelu", "silu", "squared_relu", or gated "swiglu", "geglu".
       use_bias: adds biases to the projections.
       output_scale: initial scale of the last projection.
     """

@@ -3,15 +3,25 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from zoo.layers import initializers
 
+SCALINGS = (
+    {"factor"},
+    {"factor", "low_frequency_factor", "high_frequency_factor", "context_length"},
+)
 KINDS = ("learned", "sinusoidal", "rotary", "relative", "none")
 
 
-def check(kind, width, head_width, context_length=None):
+def check(kind, width, head_width, context_length=None, scaling=None):
     """Raises ValueError for an unknown kind, or for one that does not fit the sizes."""
+    if scaling is not None and set(scaling) not in SCALINGS:
+        raise ValueError(
+            f"rotary_scaling has {', '.join(scaling)}; it takes factor, alone or with "
+            "low_frequency_factor, high_frequency_factor and context_length"
+        )
     if kind not in KINDS:
         raise ValueError(f"positions {kind!r} is none of {', '.join(map(repr, KINDS))}")
     if kind == "learned" and not context_length:
@@ -52,20 +62,43 @@ class LearnedPositions(keras.layers.Layer):
         return ops.take(self.table, ops.minimum(positions, self.context_length - 1), axis=0)
 
 
-def rotation(positions, head_width, base=10000.0):
+def rotation(positions, head_width, base=10000.0, scaling=None):
     """The angles of rotary positions (Su et al. 2021), computed once for all layers.
 
     Args:
       positions: int32 [B, T].
       head_width: even; entries i and i + head_width / 2 turn together, as in Llama.
+      base, scaling: see `frequencies`.
 
     Returns:
       (cosines, sines), each float32 [B, T, 1, head_width / 2].
     """
-    half = head_width // 2
-    frequencies = base ** (-ops.arange(half, dtype="float32") / half)
-    angles = ops.cast(positions, "float32")[..., None, None] * frequencies
+    turns = frequencies(head_width, base, scaling)
+    angles = ops.cast(positions, "float32")[..., None, None] * ops.convert_to_tensor(turns)
     return ops.cos(angles), ops.sin(angles)
+
+
+def frequencies(head_width, base, scaling=None):
+    """How far each pair of entries turns a position, float32 [head_width / 2].
+
+    Args:
+      base: slowest rotation's wavelength over 2 pi.
+      scaling: None, or a dict for texts longer than a model was trained on. {"factor"}: all turn so
+        many times slower (Chen et al. 2023). With "low_frequency_factor", "high_frequency_factor" and
+        "context_length" those do which turn less than the low factor times in that context, and
+        none that turns more than the high factor times (Llama 3.1; Dubey et al. 2024).
+    """
+    half = head_width // 2
+    turns = base ** (-np.arange(half, dtype="float32") / half)
+    if scaling is None:
+        return turns
+    slower = turns / scaling["factor"]
+    if len(scaling) == 1:
+        return slower.astype("float32")
+    low, high = scaling["low_frequency_factor"], scaling["high_frequency_factor"]
+    in_context = turns * scaling["context_length"] / (2 * math.pi)
+    kept = np.clip((in_context - low) / (high - low), 0, 1)
+    return ((1 - kept) * slower + kept * turns).astype("float32")
 
 
 def rotate(x, rotation):

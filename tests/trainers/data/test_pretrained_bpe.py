@@ -1,0 +1,188 @@
+"""Truth: the `tokenizers` library, by the same tokenizer.json."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainers.data import pretrained_bpe, tokenizers
+from trainers.data.pretrained_bpe import PretrainedBpeTokenizer
+from trainers.errors import UserError
+
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+GPT2 = {**BYTES, "use_regex": True}
+
+
+def by(*steps):
+    return {"type": "Sequence", "pretokenizers": list(steps)}
+
+
+def splits(pattern):
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+
+
+KINDS = {  # pre_tokenizer, normalizer, ignore_merges, as the models' files have them
+    "gpt2": (GPT2, None, False),
+    "llama3": (by(splits(LLAMA3), BYTES), None, True),
+    "qwen2": (by(splits(QWEN2), BYTES), {"type": "NFC"}, False),
+    "smollm": (by({"type": "Digits", "individual_digits": True}, GPT2), None, False),
+}
+POOLS = [
+    "abc defg HIJ don't WE'LL it's i'M x'y",
+    "éàüß ñ Å e\u0301 ﬁ ſ İ",
+    "0123456789 ٣ ² ½ 12345",
+    "def f(x):\n    return x + 1\n\n\tif a_b != c[0]: pass  # !\r\n",
+    "漢字かなカナ한국어 ，。「」",
+    "😀👩‍👩‍👧‍👦🇩🇪 ❤️ 🏳️‍🌈",
+    " \u00a0\u3000\u2003\t\n\r\x0b\x0c  \u2028\u200b\u0085",
+    "Привет мир Γειά שלום سلام हिन्दी ไทย",
+    "!?.,;:-—…\"'()[]{}<>/\\|@#$%^&*~`",
+    "<|endoftext|><|im_start|>user",
+]
+
+
+def varied(count, seed=0):
+    """Texts of pieces of all pools, spaces of every kind between them."""
+    draw = random.Random(seed)
+    texts = ["", " ", "\n", "  \n\n  x", "a  b", "!\n\nfoo", "a\u00a0 b", *POOLS]
+    while len(texts) < count:
+        parts = []
+        for _ in range(draw.randint(1, 8)):
+            pool = draw.choice(POOLS)
+            start = draw.randrange(len(pool))
+            parts.append(pool[start : start + draw.randint(1, 9)])
+        texts.append(draw.choice(["", " ", "  ", "\n"]).join(parts))
+    return texts
+
+
+def make(kind, vocabulary_size=600):
+    """A tokenizer.json of a kind, learned from the pools, with <|endoftext|> as its last id but one."""
+    from tokenizers import Tokenizer, decoders, models, trainers
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    pre_tokenizer, normalizer, ignore_merges = KINDS[kind]
+    description = json.loads(Tokenizer(models.BPE()).to_str())
+    description |= {"pre_tokenizer": pre_tokenizer, "normalizer": normalizer}
+    backend = Tokenizer.from_str(json.dumps(description))
+    backend.decoder = decoders.ByteLevel()
+    alphabet = ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size, initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(POOLS * 3 + varied(200, seed=9), trainer)
+    backend.add_special_tokens(["<|endoftext|>", "<|im_start|>"])
+    description = json.loads(backend.to_str())
+    description["model"]["ignore_merges"] = ignore_merges
+    return description
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def pair(request):
+    """(our tokenizer, that of the library without special tokens in texts)"""
+    from tokenizers import Tokenizer
+
+    description = make(request.param)
+    theirs = Tokenizer.from_str(json.dumps(description))
+    theirs.encode_special_tokens = True
+    return PretrainedBpeTokenizer(description, "<|endoftext|>"), theirs
+
+
+def test_ids_are_the_librarys_but_for_the_end_and_0(pair):
+    ours, theirs = pair
+    end = theirs.token_to_id("<|endoftext|>")
+    assert ours.eos_id == end and ours.swapped(end) == 0 and ours.swapped(0) == end
+    texts = varied(1000)
+    for text, ids in zip(texts, ours.encode_batch(texts), strict=True):
+        assert ours.swapped(ids).tolist() == theirs.encode(text, add_special_tokens=False).ids
+
+
+def test_the_graph_has_the_same_ids_and_texts(pair):
+    ours, _ = pair
+    graph, texts = ours.in_graph(), varied(1000)
+    found = tf.function(graph.tokenize)(tf.constant(texts)).to_list()
+    for text, ids, expected in zip(texts, found, ours.encode_batch(texts), strict=True):
+        assert ids == expected.tolist(), repr(text)
+    back = tf.function(graph.detokenize)(tf.ragged.constant(found, tf.int32)).numpy()
+    assert [text.decode() for text in back] == [ours.decode(ids) for ids in found]
+
+
+def test_texts_come_back(pair):
+    ours, theirs = pair
+    for text in varied(200, seed=1):
+        normal = theirs.normalizer.normalize_str(text) if theirs.normalizer else text
+        assert ours.decode(ours.encode(text)) == normal
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path, pair):
+    ours, _ = pair
+    ours.save(str(tmp_path / "tokenizer"))
+    loaded = tokenizers.load(str(tmp_path / "tokenizer"))
+    assert loaded.fingerprint == ours.fingerprint
+    np.testing.assert_array_equal(loaded.encode("don't  stop"), ours.encode("don't  stop"))
+
+
+def test_a_model_may_have_more_ids_than_the_file_and_not_fewer():
+    description = make("gpt2")
+    assert PretrainedBpeTokenizer(description, "<|endoftext|>", 640).vocabulary_size == 640
+    with pytest.raises(UserError, match="602 ids and the model only 500"):
+        PretrainedBpeTokenizer(description, "<|endoftext|>", 500)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"normalizer": {"type": "Lowercase"}}, "normalises by Lowercase"),
+        ({"pre_tokenizer": {"type": "Metaspace"}}, "splits by Metaspace"),
+        ({"pre_tokenizer": {**GPT2, "add_prefix_space": True}}, "splits by ByteLevel in a way"),
+        ({"pre_tokenizer": by(splits(r"(?<=a)b"), BYTES)}, "whose lookahead TensorFlow has not"),
+        ({"model": {"type": "WordPiece"}}, "is of the kind WordPiece"),
+        (
+            {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}},
+            "no token for 255 of the 256",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_one_clear_line(change, message):
+    with pytest.raises(UserError, match=message):
+        PretrainedBpeTokenizer(make("gpt2") | change, "<|endoftext|>")
+    with pytest.raises(UserError, match="no token '</s>', which is to end texts"):
+        PretrainedBpeTokenizer(make("gpt2"), "</s>")
+
+
+def test_classes_of_space_are_written_out():
+    assert pretrained_bpe.explicit(r"[^\s\p{L}]+|\S") == (
+        rf"[^{pretrained_bpe.SPACE}\p{{L}}]+|[^{pretrained_bpe.SPACE}]"
+    )
+
+
+def test_special_tokens_have_the_ids_of_the_file():
+    from trainers.data.special_tokens import SEPARATOR, with_special_tokens
+
+    description = make("llama3")
+    plain = PretrainedBpeTokenizer(description, "<|endoftext|>")
+    ours = with_special_tokens(plain, ["<|im_start|>", "<eos>", "<|new|>"])
+    ids = {token["content"]: token["id"] for token in description["added_tokens"]}
+    text = f"<|im_start|>user<eos><|new|><|im{SEPARATOR}_start|>"
+    expected = [
+        *[ids["<|im_start|>"], *plain.encode("user"), 0, plain.vocabulary_size],
+        *[*plain.encode("<|im"), *plain.encode("_start|>")],
+    ]
+    assert ours.encode(text).tolist() == expected
+    graph = ours.in_graph()
+    assert graph.tokenize(tf.constant([text])).to_list() == [expected]
+    shown = "<|im_start|>user<|new|>"
+    ids = [i for i in ours.encode(shown).tolist() if i]
+    assert ours.decode(ids) == shown
+    assert graph.detokenize(tf.constant([ids])).numpy()[0].decode() == shown
+
+
+def test_it_is_not_learned():
+    with pytest.raises(UserError, match="give the folder of the pretrained model"):
+        tokenizers.train_tokenizer("pretrained_bpe", iter(["a"]))

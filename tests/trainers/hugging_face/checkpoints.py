@@ -1,0 +1,91 @@
+"""Small checkpoints in the format of Transformers, with weights at random."""
+
+import json
+import os
+
+import keras
+
+from tests.trainers.data.test_pretrained_bpe import make
+from trainers.hugging_face.load import save_model
+from zoo import DecoderLM
+
+SMALL = {"num_layers": 2, "width": 32, "num_heads": 4}
+LLAMA = {
+    **SMALL,
+    "num_kv_heads": 2,
+    "hidden_width": 48,
+    "norm": "rms",
+    "activation": "swiglu",
+}
+STRETCHED = {
+    "factor": 8.0,
+    "low_frequency_factor": 1.0,
+    "high_frequency_factor": 4.0,
+    "context_length": 16,
+}
+MODELS = {  # settings of DecoderLM
+    "gpt2": {
+        **SMALL,
+        "positions": "learned",
+        "context_length": 64,
+        "norm": "layer",
+        "activation": "gelu",
+        "use_bias": True,
+        "tie_embeddings": True,
+    },
+    "llama": {**LLAMA, "rotary_base": 5e5, "rotary_scaling": STRETCHED, "begin_token": 3},
+    "mistral": {**LLAMA, "window": 7},
+    "qwen2": {**LLAMA, "use_bias": "qkv", "norm_epsilon": 1e-6, "tie_embeddings": True},
+    "qwen3": {**LLAMA, "head_width": 16, "qk_norm": "rms"},
+    "gemma": {
+        **LLAMA,
+        "head_width": 16,
+        "activation": "geglu",
+        "scale_embeddings": True,
+        "tie_embeddings": True,
+    },
+}
+
+
+def make_model(kind, vocabulary_size=97, seed=0):
+    """A model whose weights all differ from each other and from their start."""
+    keras.utils.set_random_seed(seed)
+    model = DecoderLM(vocabulary_size, **MODELS[kind])
+    for weight in model.weights:
+        noise = keras.random.normal(weight.shape, stddev=0.2)
+        weight.assign(weight * (4 if len(weight.shape) > 1 else 1) + noise)
+    return model
+
+
+def make_checkpoint(folder, kind="gpt2", tokenizer="gpt2", begins=False):
+    """Writes a folder with a model and a tokenizer; returns the model and the id of the end.
+
+    Args:
+      begins: whether the tokenizer puts <|im_start|> before a text.
+    """
+    description = make(tokenizer)
+    ids = {token["content"]: token["id"] for token in description["added_tokens"]}
+    eos, begin = ids["<|endoftext|>"], ids["<|im_start|>"]
+    if begins:
+        special = {"id": "<|im_start|>", "ids": [begin], "tokens": ["<|im_start|>"]}
+        description["post_processor"] = {
+            "type": "TemplateProcessing",
+            "single": [
+                {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}},
+                {"Sequence": {"id": "A", "type_id": 0}},
+            ],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
+            "special_tokens": {"<|im_start|>": special},
+        }
+    model = make_model(kind, vocabulary_size=608)
+    save_model(model, str(folder), eos, bos_token_id=begin if begins else eos)
+    for name, value in {
+        "tokenizer.json": description,
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": "<|endoftext|>",
+        },
+    }.items():
+        with open(os.path.join(folder, name), "w") as file:
+            json.dump(value, file)
+    return model, eos

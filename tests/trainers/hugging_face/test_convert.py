@@ -1,0 +1,102 @@
+"""From a checkpoint to a model_dir, an export and a run, and back."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainers.hugging_face.checkpoints import make_checkpoint
+from trainers.data.tokenizers import train_tokenizer
+from trainers.exported import ExportedModel
+from trainers.hugging_face import tokenizer
+from trainers.hugging_face.load import load_model
+from trainers.settings import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        [sys.executable, *script.split(), *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def greedy(model, tokens, count):
+    """Truth: the model on all that there is so far, over and over."""
+    tokens = list(tokens)
+    for _ in range(count):
+        logits = np.asarray(model({"inputs": np.array([tokens], "int32")}))[0, -1]
+        tokens.append(int(logits.argmax()))
+        if not tokens[-1]:
+            break
+    return tokens
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_an_export_writes_what_the_checkpoint_would(tmp_path, begins):
+    source, kind = tmp_path / "source", "llama" if begins else "gpt2"
+    make_checkpoint(source, kind, "llama3", begins)
+    done = run("scripts/convert.py", source, tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    done = run("-m trainers.run", "--mode=export", f"--model_dir={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    export = ExportedModel(str(tmp_path / "run" / "export"))
+    model, reader = load_model(str(source)), tokenizer.load(str(source))
+    # 0 is what a text begins with where it begins with anything.
+    prompt = [0] * begins + reader.encode("hello there").tolist()
+    found = export.functions.generate(prompts=tf.constant(["hello there"]), max_new_tokens=8)
+    count = int(found["num_tokens"][0, 0])
+    whole = greedy(model, prompt, 8)
+    assert found["tokens"][0, 0, :count].numpy().tolist() == whole[len(prompt) :]
+
+    back = tmp_path / "back"
+    done = run("scripts/convert.py", tmp_path / "run", back)
+    assert done.returncode == 0, done.stderr
+    for name in ("model.safetensors", "tokenizer.json"):
+        one, other = ((folder / name).read_bytes() for folder in (source, back))
+        assert one == other or json.loads(one) == json.loads(other)
+    assert run("scripts/convert.py", source, back).stderr.endswith("remove it\n")
+
+
+def test_a_run_begins_from_a_checkpoint_and_needs_it_no_more(tmp_path):
+    source = tmp_path / "source"
+    model, _ = make_checkpoint(source, "gpt2", "gpt2")
+    (tmp_path / "train.txt").write_text("hello there, how are you\n" * 50)
+    recipe = [
+        "--gin_file=configs/recipes/lm_files.gin",
+        f"--model_dir={tmp_path / 'run'}",
+        f'--gin_param=INIT = "{source}"',
+        f'--gin_param=TRAIN_FILES = "{tmp_path / "train.txt"}"',
+        "--gin_param=SEQUENCE_LENGTH = 32",
+        "--gin_param=BATCH_SIZE = 2",
+        "--gin_param=EVAL_EVERY = 2",
+        "--gin_param=LEARNING_RATE = 0.0",
+    ]
+    done = run("-m trainers.run", *recipe, "--gin_param=STEPS = 2")
+    assert done.returncode == 0, done.stderr
+    assert f"with the weights of {source}" in done.stdout
+    source.rename(tmp_path / "away")
+    done = run("-m trainers.run", f"--model_dir={tmp_path / 'run'}", "--gin_param=STEPS = 4")
+    assert done.returncode == 0, done.stderr
+    assert "exported step 4" in done.stdout
+    # Nothing was learned at a rate of 0: it is the model that it began from.
+    done = run("scripts/convert.py", tmp_path / "run", tmp_path / "back")
+    assert done.returncode == 0, done.stderr
+    again = load_model(str(tmp_path / "back"))
+    for weight, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_a_tokenizer_of_another_model_is_refused_before_anything_heavy(tmp_path):
+    make_checkpoint(tmp_path, "gpt2", "gpt2")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "vocab_size": 300}))
+    with pytest.raises(Exception, match="has 602 ids and the model only 300"):
+        train_tokenizer(str(tmp_path), iter([]))

@@ -1,0 +1,114 @@
+"""Checkpoints of Transformers to model_dirs that are as if trained here, and back."""
+
+import os
+import shutil
+
+import tensorflow as tf
+
+from trainers import config, pretrained, registry, settings
+from trainers.checkpoints import Checkpoints
+from trainers.errors import UserError
+from trainers.experiment import Experiment
+from trainers.hugging_face import folder, load, tokenizer
+from trainers.model_dir import ModelDir
+from trainers.train_state import by_path
+
+# No data: whoever trains on has a recipe of their own. `INIT` says where to begin.
+RECIPE = """
+Experiment.task = @language_modelling()
+language_modelling.source = @text_files()
+text_files.train = []
+Experiment.batch_size = 1
+"""
+CONTEXT = 1024  # tokens of an export, where the model has more
+
+
+def to_model_dir(path, model_dir):
+    """Makes a model_dir of a checkpoint of Transformers: to evaluate, export and begin from.
+
+    Args:
+      path: of the checkpoint's folder.
+      model_dir: of the run, which must not be there yet.
+
+    Returns:
+      the model.
+
+    Raises:
+      UserError: there is something at `model_dir`; what can be wrong with the checkpoint.
+    """
+    if os.path.exists(model_dir):
+        raise UserError(f"{model_dir}: is there already; give another, or remove it")
+    described = folder.read_config(path)
+    recipe = settings.Settings(path)
+    settings.read_text(recipe, RECIPE)
+    context = described.get("max_position_embeddings") or described.get("n_positions") or CONTEXT
+    template = chat_template(path)
+    found = {("", "Experiment", "sequence_length"): min(context, CONTEXT)}
+    if template:
+        found["", "export", "chat_template"] = template
+    for key, value in {**pretrained.of_checkpoint(path), **found}.items():
+        recipe.bindings[key] = settings.Setting(value, path)
+
+    read = tokenizer.load(path)
+    if template:
+        read = tokenizer.with_tokens_of(read, template)
+    model = load.load_model(path)
+    directory = ModelDir(f"{model_dir.rstrip('/')}.partial")
+    shutil.rmtree(directory.path, ignore_errors=True)
+    try:
+        Checkpoints(directory.checkpoints).save(
+            tf.train.Checkpoint(model=by_path(model.weights)), 0, metrics={}
+        )
+        read.save(directory.tokenizer)
+        registry.register()
+        config.load(recipe)
+        config.save(directory.path)
+        os.rename(directory.path, model_dir)
+    finally:
+        shutil.rmtree(directory.path, ignore_errors=True)
+    return model
+
+
+def from_model_dir(model_dir, path):
+    """Writes the model of a model_dir as a checkpoint of Transformers, and its tokenizer.
+
+    Args:
+      model_dir: of the run.
+      path: of the folder, which must not be there yet.
+
+    Returns:
+      (the model, whether the tokenizer was written).
+
+    Raises:
+      UserError: there is something at `path`; nothing is trained; no architecture has such a model.
+    """
+    if os.path.exists(path):
+        raise UserError(f"{path}: is there already; give another, or remove it")
+    registry.register()
+    config.load(config.check([], [], model_dir))
+    model, read, _ = Experiment().load(ModelDir(model_dir))
+    inner = getattr(read, "inner", read)
+    partial = f"{path.rstrip('/')}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        context = model.context_length or Experiment().sequence_length
+        load.save_model(
+            model, partial, getattr(inner, "eos_id", 0), max_position_embeddings=context
+        )
+        written = tokenizer.write(read, partial)
+        os.rename(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return model, written
+
+
+def chat_template(path):
+    """The template of a folder, "" where it has none."""
+    file = os.path.join(path, "chat_template.jinja")
+    if os.path.isfile(file):
+        with open(file, encoding="utf-8") as text:
+            return text.read()
+    given = (tokenizer.read_json(os.path.join(path, tokenizer.SETTINGS)) or {}).get("chat_template")
+    if isinstance(given, list):  # several, by name
+        given = {each["name"]: each["template"] for each in given}.get("default")
+    return given or ""

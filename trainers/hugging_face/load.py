@@ -1,0 +1,112 @@
+"""Models of the zoo of checkpoints of Transformers, and the other way round."""
+
+import keras
+import numpy as np
+
+import zoo
+from trainers.errors import UserError
+from trainers.hugging_face import folder as folders
+from trainers.hugging_face import tokenizer
+from trainers.hugging_face.decoders import GPT2, Llama, family_of
+from zoo.layers import initializers
+
+# What checkpoints hold beside weights: masks and frequencies, which a model works out itself.
+BUFFERS = (".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq")
+
+
+def load_model(path):
+    """The zoo model of a checkpoint, with its weights.
+
+    Tokens have the checkpoint's ids, but for its end of a text: that is 0, and what was 0 has the
+    id of the end.
+
+    Args:
+      path: of the folder.
+
+    Raises:
+      UserError: see `folder.Folder`; an unknown architecture; settings that the zoo has not.
+    """
+    config = folders.read_config(path)
+    settings = family_of(path, config).settings(config)
+    begin = tokenizer.begin_token(path, config)
+    with initializers.skipped():
+        model = zoo.DecoderLM(**settings, begin_token=int(begin))
+    read_weights(model, path)
+    return model
+
+
+def read_weights(model, path):
+    """Gives a DecoderLM the weights of a checkpoint of its architecture.
+
+    Raises:
+      UserError: a weight is missing, has another shape, or has no place in the model.
+    """
+    folder = folders.Folder(path)
+    family = family_of(path, folder.config)
+    settings = settings_of(model)
+    eos = tokenizer.eos_id(folder.config)
+    variables = {
+        variable.path.removeprefix(f"{model.name}/"): variable for variable in model.weights
+    }
+    for weight in family.weights(settings, family.prefix(folder)):
+        variable = variables.pop(weight.ours)
+        shapes = weight.their_shapes(variable.shape)
+        arrays = [folder.read(n, s) for n, s in zip(weight.theirs, shapes, strict=True)]
+        array = weight.join(arrays)
+        variable.assign(reordered(array, eos) if weight.tokens else array)
+    left = [name for name in folder.unread if not name.endswith(BUFFERS)]
+    if settings["tie_embeddings"]:
+        left = [name for name in left if name != "lm_head.weight"]
+    if variables or left:
+        missing = (
+            f"has no weight for {min(variables)}" if variables else f"{min(left)!r} has no place"
+        )
+        raise UserError(f"{path}: is another model than this {type(model).__name__}: {missing}")
+
+
+def save_model(model, path, eos=0, **more):
+    """Writes a DecoderLM as a checkpoint of Transformers.
+
+    Args:
+      model: a zoo.DecoderLM with the settings of GPT-2, or of Llama and its kin.
+      path: of the folder.
+      eos: the id there of the token that is 0 here.
+      **more: what config.json is to have beside the model's settings.
+
+    Raises:
+      UserError: a model that no architecture of Transformers is.
+    """
+    if not isinstance(model, zoo.DecoderLM):
+        raise UserError(
+            f"a {type(model).__name__} is no model of Transformers; DecoderLM can be one"
+        )
+    settings = settings_of(model)
+    family = GPT2 if settings["positions"] == "learned" else Llama
+    family.fits(settings)
+    begin = settings["begin_token"] or eos
+    config = {**family.config(settings), "eos_token_id": int(eos), "bos_token_id": int(begin)}
+    variables = {
+        variable.path.removeprefix(f"{model.name}/"): variable for variable in model.weights
+    }
+    weights = {}
+    for weight in family.weights(settings):
+        array = keras.ops.convert_to_numpy(variables[weight.ours])
+        array = reordered(array, eos) if weight.tokens else array
+        weights |= zip(weight.theirs, weight.divide(array), strict=True)
+    folders.write(path, {**config, "dtype": "float32", **more}, weights)
+
+
+def settings_of(model):
+    """All the settings of a DecoderLM, with those left to it worked out."""
+    settings = model.get_config()
+    settings["head_width"] = model.head_width
+    settings["num_kv_heads"] = settings["num_kv_heads"] or settings["num_heads"]
+    settings["hidden_width"] = settings["hidden_width"] or 4 * settings["width"]
+    return settings
+
+
+def reordered(table, eos):
+    """Rows, of which the first and that of `eos` have changed places."""
+    rows = np.arange(len(table))
+    rows[[0, eos]] = eos, 0
+    return table[rows] if eos else table

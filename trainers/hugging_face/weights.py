@@ -1,0 +1,74 @@
+"""How a weight of the zoo is made of those of a checkpoint, and the other way round."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Weight(NamedTuple):
+    """A weight of a zoo model.
+
+    Attributes:
+      ours: its path.
+      theirs: names of the weights that lie in it side by side along its last axis.
+      shares: how many of the columns each has.
+      transposed: whether theirs are the other way round, as PyTorch's linear layers are.
+      added: what ours has more; Gemma keeps gains less 1.
+      tokens: whether a row is a token, so that rows change places with the tokens' ids.
+      skipped: rows that theirs has before the first of ours.
+    """
+
+    ours: str
+    theirs: tuple
+    shares: tuple = ()
+    transposed: bool = False
+    added: float = 0.0
+    tokens: bool = False
+    skipped: int = 0
+
+    def join(self, arrays):
+        """Ours of theirs."""
+        arrays = [array.T if self.transposed else array for array in arrays]
+        whole = np.concatenate(arrays, axis=-1) if len(arrays) > 1 else arrays[0]
+        return (
+            (whole[self.skipped :] + whole.dtype.type(self.added))
+            if self.added
+            else whole[self.skipped :]
+        )
+
+    def divide(self, array):
+        """Theirs of ours, a list."""
+        array = array - array.dtype.type(self.added) if self.added else array
+        if self.skipped:
+            array = np.concatenate([np.zeros_like(array[: self.skipped]), array])
+        parts = np.split(array, np.cumsum(self.shares)[:-1], axis=-1) if self.shares else [array]
+        return [part.T if self.transposed else part for part in parts]
+
+    def their_shapes(self, shape):
+        """The shapes that theirs must have, of that of ours."""
+        shape = (shape[0] + self.skipped, *shape[1:])
+        shapes = [(*shape[:-1], share) for share in self.shares or shape[-1:]]
+        return [each[::-1] if self.transposed else each for each in shapes]
+
+
+def linear(ours, *theirs, shares=(), bias=True, transposed=True):
+    """A dense layer's kernel, and its bias."""
+    found = [Weight(f"{ours}/kernel", names(theirs, "weight"), shares, transposed)]
+    if bias:
+        found.append(Weight(f"{ours}/bias", names(theirs, "bias"), shares))
+    return found
+
+
+def layer_norm(ours, theirs):
+    return [
+        Weight(f"{ours}/gamma", names([theirs], "weight")),
+        Weight(f"{ours}/beta", names([theirs], "bias")),
+    ]
+
+
+def rms_norm(ours, theirs, added=0.0):
+    return [Weight(f"{ours}/scale", names([theirs], "weight"), added=added)]
+
+
+def names(layers, name):
+    return tuple(f"{layer}.{name}" for layer in layers)
