@@ -9,7 +9,7 @@ import gin
 import keras
 import tensorflow as tf
 
-from trainers import strategies
+from trainers import adaptation, strategies
 from trainers.checkpoints import Checkpoints
 from trainers.data import store, tokenizers
 from trainers.data.batches import windows
@@ -40,6 +40,7 @@ class Experiment:
       precision: Keras' dtype policy.
       subword_sampling: None, or how training cuts texts otherwise in every epoch; see
         data/subword_sampling.py.
+      adaptation: None, or what of the model learns in place of all its weights; see adaptation.py.
       checkpoint: what evaluation and export take: the "newest" or the "best" one, or the mean of
         the weights of several, "average_of_newest" or "average_of_best"; where training keeps
         averages of its weights, the mean of those.
@@ -67,6 +68,7 @@ class Experiment:
     tpu: str = "local"
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     subword_sampling: Any = None
+    adaptation: Any = None
     checkpoint: Literal["newest", "best", "average_of_newest", "average_of_best"] = "newest"
     averaged_checkpoints: int = 5
     max_length: int | None = None
@@ -128,7 +130,8 @@ class Experiment:
             return self.make_model(tokenizer), tokenizer
 
     def load(self, directory, strategy=None):
-        """(model, tokenizer, steps) as trained: the weights are the mean of those at `steps`.
+        """(model, tokenizer, steps) as trained: the weights are the mean of those at `steps`, with
+        low-rank updates added to them.
 
         Raises:
           UserError: nothing has been trained in the model_dir, or there are fewer checkpoints
@@ -142,6 +145,7 @@ class Experiment:
         strategy = strategy or tf.distribute.get_strategy()
         model, tokenizer = self.make(directory, strategy, anew=False)
         restore_mean(model, [saved.path(step) for step in steps])
+        adaptation.merge(model)
         return model, tokenizer, steps
 
     @property
@@ -172,6 +176,8 @@ class Experiment:
                 f"SEQUENCE_LENGTH = {self.sequence_length}: {type(model).__name__}.context_length "
                 f"has only {model.context_length} positions; raise it, or choose rotary positions"
             )
+        if self.adaptation:
+            self.adaptation.apply(model)
         return model
 
     def make_plan(self, split, model, tokenizer, directory, training=False):

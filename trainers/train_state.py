@@ -5,6 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from trainers.adaptation import UPDATE
 from trainers.checkpoints import STATE
 from trainers.errors import UserError
 
@@ -83,11 +84,23 @@ def restore(state, path):
 def restore_weights(model, path):
     """Reads a model's weights, and where averages of them were kept, those instead.
 
+    Low-rank updates of a model whose checkpoint has none stay as they are.
+
     Raises:
       UserError: they do not fit the model.
     """
-    restore(tf.train.Checkpoint(model=by_path(model.weights)), path)
     reader = tf.train.load_checkpoint(os.path.join(path, STATE))
+    names = reader.get_variable_to_shape_map()
+    updated = any(UPDATE in name for name in names if name.startswith("model/"))
+    weights = [weight for weight in model.weights if updated or UPDATE not in weight.path]
+    if updated and not any(UPDATE in weight.path for weight in weights):
+        raise UserError(
+            f"{path}: has low-rank updates; begin from what scripts/convert.py makes of it, or with "
+            "the same Experiment.adaptation"
+        )
+    restore(tf.train.Checkpoint(model=by_path(weights)), path)
+    if not updated and len(weights) < len(model.weights):
+        return  # averages are of all that learned then
     for i, variable in enumerate(model.trainable_variables):
         name = f"averages/{i}/.ATTRIBUTES/VARIABLE_VALUE"
         if not reader.has_tensor(name):

@@ -10,6 +10,7 @@ import gin
 import keras
 
 from trainers import checkpoints, config, decoded, metrics, optimizers, schedules, strategies
+from trainers.adaptation import freeze, scale_rates
 from trainers.callbacks import metrics_file, tensorboard
 from trainers.callbacks.decoded_evaluation import DecodedEvaluation
 from trainers.callbacks.watching import check_best_metric, watch
@@ -48,6 +49,8 @@ def train(
     clip_norm: float = 1.0,
     accumulation: int = 1,
     weight_decay_exclude: Sequence[str] = ("bias", "norm"),
+    frozen: Sequence[str] = (),
+    learning_rate_scales: dict[str, float] | None = None,
     ema_decay: float = 0.0,
     xla: bool | Literal["auto"] = "auto",
     report_every_steps: int = 50,
@@ -83,6 +86,9 @@ def train(
       clip_norm: largest global norm of the gradient; 0 for no clipping.
       accumulation: micro-batches that a replica's part of a batch is divided into.
       weight_decay_exclude: regular expressions of paths of variables that do not decay.
+      frozen: regular expressions of paths of variables that do not learn.
+      learning_rate_scales: {regular expression of paths: factor of the learning rate}, the first that
+        matches; weight decay is not scaled.
       ema_decay: of an average of the weights, which evaluation and export then use; 0 for none.
       xla: compile with XLA; "auto" where it pays.
       report_every_steps: steps between reports.
@@ -123,6 +129,7 @@ def train(
         if not strategies.all_agree(strategy, -1 if newest is None else newest):
             raise UserError(f"{model_dir}: workers see other checkpoints in it; it must be shared")
         model, tokenizer = experiment.make(directory, strategy, anew=newest is None)
+        freeze(model, frozen)
         plan = experiment.make_plan("train", model, tokenizer, directory, training=True)
         evaluation = None
         if "validation" in experiment.task.splits:
@@ -144,6 +151,7 @@ def train(
             model.optimizer = optimizers.prepare(
                 optimizer(learning_rate=rate), model.trainable_variables, weight_decay_exclude
             )
+            scale_rates(model.optimizer, model.trainable_variables, learning_rate_scales or {})
         step = TrainStep(
             model,
             model.optimizer,

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 import zoo
+from trainers.adaptation import UPDATE
 from trainers.errors import UserError
 from trainers.hugging_face import folder as folders
 from trainers.hugging_face import tokenizer
@@ -46,7 +47,9 @@ def read_weights(model, path):
     settings = settings_of(model)
     eos = tokenizer.eos_id(folder.config)
     variables = {
-        variable.path.removeprefix(f"{model.name}/"): variable for variable in model.weights
+        variable.path.removeprefix(f"{model.name}/"): variable
+        for variable in model.weights
+        if UPDATE not in variable.path
     }
     for weight in family.weights(settings, family.prefix(folder)):
         variable = variables.pop(weight.ours)

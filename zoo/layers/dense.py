@@ -1,4 +1,4 @@
-"""Keras' Dense with our initialisation, which can be made compact for decoding."""
+"""Keras' Dense with our initialisation; low-rank updates, and a compact form for decoding."""
 
 import keras
 from keras import ops
@@ -11,13 +11,26 @@ class Dense(keras.layers.Dense):
     compacted = None
 
     def call(self, x, training=None):
-        if self.compacted is None:
+        if self.compacted is None and not self.lora_enabled:
             return super().call(x, training=training)
-        y = self.compacted(x)
+        y = self.compacted(x) if self.compacted else ops.matmul(x, self._kernel)
+        if self.lora_enabled:
+            # Not Keras' sum of matrices, whose gradient is as large as that of the matrix.
+            low = ops.matmul(x, ops.cast(self.lora_kernel_a, x.dtype))
+            update = ops.matmul(low, ops.cast(self.lora_kernel_b, x.dtype))
+            y = y + self.lora_alpha / self.lora_rank * update
         return y if self.bias is None else y + self.bias
+
+    def merge_lora(self):
+        """Adds a low-rank update to the kernel, for good."""
+        if self.lora_enabled:
+            self._kernel.assign(self.kernel)
+            forget(self, "lora_kernel_a", "lora_kernel_b")
+            self.lora_enabled = False
 
     def compact(self, kind):
         """Keeps the kernel as a `Compact` of this kind; there is no training it any more."""
+        self.merge_lora()
         compacted = Compact(ops.transpose(self.kernel), kind)
         forget(self, "_kernel")
         self.compacted = compacted

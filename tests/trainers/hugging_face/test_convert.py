@@ -94,6 +94,41 @@ def test_a_run_begins_from_a_checkpoint_and_needs_it_no_more(tmp_path):
         np.testing.assert_array_equal(weight, other)
 
 
+def test_low_rank_updates_learn_and_all_else_stays(tmp_path):
+    source = tmp_path / "source"
+    model, _ = make_checkpoint(source, "gpt2", "gpt2")
+    (tmp_path / "train.txt").write_text("hello there, how are you\n" * 50)
+    recipe = [
+        "--gin_file=configs/recipes/lm_files.gin",
+        f"--model_dir={tmp_path / 'run'}",
+        f'--gin_param=INIT = "{source}"',
+        "--gin_param=Experiment.adaptation = @LoRA()",
+        f'--gin_param=TRAIN_FILES = "{tmp_path / "train.txt"}"',
+        "--gin_param=SEQUENCE_LENGTH = 32",
+        "--gin_param=BATCH_SIZE = 2",
+        "--gin_param=EVAL_EVERY = 2",
+        "--gin_param=train.optimizer = @AdamW",
+    ]
+    for steps in (2, 4):
+        done = run("-m trainers.run", *recipe, f"--gin_param=STEPS = {steps}")
+        assert done.returncode == 0, done.stderr
+    assert "goes on from" in done.stdout
+    reader = tf.train.load_checkpoint(str(tmp_path / "run" / "checkpoints" / "step_4" / "state"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith("optimizer")]
+    assert not any("kernel" in name and "lora" not in name for name in names)
+
+    done = run("scripts/convert.py", tmp_path / "run", tmp_path / "back")
+    assert done.returncode == 0, done.stderr
+    merged = load_model(str(tmp_path / "back"))
+    for weight, other in zip(model.weights, merged.weights, strict=True):
+        same = np.array_equal(weight, other)
+        assert same is not weight.path.endswith("qkv/kernel"), weight.path
+    other = ["--gin_file=configs/recipes/lm_files.gin", f'--gin_param=INIT = "{tmp_path / "run"}"']
+    other += [recipe[4], f"--model_dir={tmp_path / 'other'}", "--gin_param=STEPS = 2"]
+    done = run("-m trainers.run", *other, "--gin_param=SEQUENCE_LENGTH = 32")
+    assert "has low-rank updates; begin from what scripts/convert.py makes" in done.stderr
+
+
 def test_a_tokenizer_of_another_model_is_refused_before_anything_heavy(tmp_path):
     make_checkpoint(tmp_path, "gpt2", "gpt2")
     config = json.loads((tmp_path / "config.json").read_text())
