@@ -18,7 +18,6 @@ from zoo.layers.block import Block
 from zoo.layers.dropout import Dropout
 from zoo.layers.embedding import TokenEmbedding
 from zoo.layers.feed_forward import FeedForward
-from zoo.layers.norms import EPSILON
 from zoo.layers.norms import norm as make_norm
 from zoo.model import (
     LanguageModel,
@@ -76,7 +75,7 @@ class DecoderLM(LanguageModel):
         rotary_base: float = 10000.0,
         rotary_scaling: dict | None = None,
         norm: str = "rms",
-        norm_epsilon: float = EPSILON,
+        norm_epsilon: float = 1e-5,
         activation: str = "squared_relu",
         use_bias: bool | str = False,
         qk_norm: bool | str = False,

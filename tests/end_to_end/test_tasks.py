@@ -73,7 +73,11 @@ FORMATS = {  # task -> (rows, ending of files)
     "prefix_lm": (rows_of_text, "txt"),
     "jsonl_text_to_text": (rows_of_scitldr, "jsonl"),
 }
-MORE = {"jsonl_text_to_text": 'INPUTS = "{source[0]}"\nTARGETS = "{target[1]}"\n'}
+MORE = {
+    "jsonl_text_to_text": 'INPUTS = "{source[0]}"\nTARGETS = "{target[1]}"\n',
+    "sst2": "Experiment.subword_sampling = None\n",
+    "multi30k_en_de": "Experiment.averaged_checkpoints = 1\n",
+}
 RECIPES = ("sst2", "squad", "scitldr", "multi30k_en_de")
 
 
