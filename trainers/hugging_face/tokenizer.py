@@ -131,6 +131,8 @@ def description_of_ours(tokenizer):
     """The same of one that was learned here: every text begins with <eos>, as in training."""
     merges = getattr(tokenizer, "merges", ())
     description = json.loads(BytePairTokenizer(merges).backend.to_str())
+    # An added token that the vocabulary has not would get another id than it says.
+    description["model"]["vocab"] |= {EOS_TEXT: EOS}
     begin = {"id": EOS_TEXT, "ids": [EOS], "tokens": [EOS_TEXT]}
     return {
         **description,
