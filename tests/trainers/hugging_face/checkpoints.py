@@ -52,8 +52,8 @@ def make_model(kind, vocabulary_size=97, seed=0):
     keras.utils.set_random_seed(seed)
     model = DecoderLM(vocabulary_size, **MODELS[kind])
     for weight in model.weights:
-        noise = keras.random.normal(weight.shape, stddev=0.2)
-        weight.assign(weight * (4 if len(weight.shape) > 1 else 1) + noise)
+        noise = keras.random.normal(weight.shape, stddev=0.1)
+        weight.assign(weight * (2 if len(weight.shape) > 1 else 1) + noise)
     return model
 
 
