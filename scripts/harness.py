@@ -76,13 +76,8 @@ class ExportLM(TemplateLM):
         return prompt + begun
 
     def tok_encode(self, string, add_special_tokens=None, **kwargs):
-        return self.tokens_of([string])[0]
-
-    def tokens_of(self, texts):
-        """Lists of ids, with no <eos>."""
-        read = self.export.functions.tokenize(texts=texts)
-        tokens, counts = read["tokens"].numpy(), read["num_tokens"].numpy()
-        return [row[:count].tolist() for row, count in zip(tokens, counts, strict=True)]
+        read = self.export.functions.tokenize(texts=[string])
+        return read["tokens"].numpy()[0].tolist()
 
     def loglikelihood(self, requests, disable_tqdm=False):
         if not self.answers:

@@ -60,11 +60,10 @@ class PretrainedBpeTokenizer(Tokenizer):
             self.vocabulary_size = vocabulary_size
         self.special_ids = {text: self.swapped(i) for text, i in added.items() if text != eos}
         self.vocabulary = {text: self.swapped(i) for text, i in vocabulary.items()}
-        byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
         self.pieces = [b""] * self.vocabulary_size
-        for text, i in self.vocabulary.items():
-            if text not in added:
-                self.pieces[i] = bytes(byte_of[letter] for letter in text)
+        ordinary = {text: i for text, i in self.vocabulary.items() if text not in added}
+        for piece, i in bytes_of(ordinary).items():
+            self.pieces[i] = piece
         # Without the special tokens, so that their letters are letters.
         self.backend = Backend.from_str(json.dumps({**description, "added_tokens": []}))
 
@@ -133,6 +132,7 @@ class PretrainedBpeTokenizer(Tokenizer):
 
 
 def bytes_of(vocabulary):
+    """{bytes: id} of the texts in letters that stand for bytes."""
     byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
     return {
         bytes(byte_of[letter] for letter in text): i

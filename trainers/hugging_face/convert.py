@@ -86,12 +86,13 @@ def from_model_dir(model_dir, path):
         raise UserError(f"{path}: is there already; give another, or remove it")
     registry.register()
     config.load(config.check([], [], model_dir))
-    model, read, _ = Experiment().load(ModelDir(model_dir))
+    experiment = Experiment()
+    model, read, _ = experiment.load(ModelDir(model_dir))
     inner = getattr(read, "inner", read)
     partial = f"{path.rstrip('/')}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        context = model.context_length or Experiment().sequence_length
+        context = model.context_length or experiment.sequence_length
         load.save_model(
             model, partial, getattr(inner, "eos_id", 0), max_position_embeddings=context
         )

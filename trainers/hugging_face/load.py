@@ -86,7 +86,7 @@ def save_model(model, path, eos=0, **more):
     settings = settings_of(model)
     family = GPT2 if settings["positions"] == "learned" else Llama
     family.fits(settings)
-    begin = settings["begin_token"] or eos
+    begin = tokenizer.swapped(settings["begin_token"], eos)
     config = {**family.config(settings), "eos_token_id": int(eos), "bos_token_id": int(begin)}
     variables = {
         variable.path.removeprefix(f"{model.name}/"): variable for variable in model.weights

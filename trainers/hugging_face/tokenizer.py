@@ -29,7 +29,7 @@ def load(path):
     try:
         return PretrainedBpeTokenizer(
             description,
-            eos_text(path, config, description),
+            eos_text(config, description),
             config["vocab_size"],
             begin_text(description) is not None,
         )
@@ -44,8 +44,12 @@ def begin_token(path, config):
     eos = eos_id(config)
     if not begin:
         return 0
-    found = ids_of(description)[begin]
-    return 0 if found == eos else eos if found == 0 else found
+    return swapped(ids_of(description)[begin], eos)
+
+
+def swapped(token, eos):
+    """An id there as it is here, and the other way round: the end's and 0 change places."""
+    return {eos: EOS, EOS: eos}.get(token, token)
 
 
 def begin_text(description):
@@ -69,7 +73,7 @@ def eos_id(config):
     return eos
 
 
-def eos_text(path, config, description):
+def eos_text(config, description):
     eos = eos_id(config)
     for text, i in ids_of(description).items():
         if i == eos:

@@ -15,7 +15,6 @@ class Weight(NamedTuple):
       transposed: whether theirs are the other way round, as PyTorch's linear layers are.
       added: what ours has more; Gemma keeps gains less 1.
       tokens: whether a row is a token, so that rows change places with the tokens' ids.
-      skipped: rows that theirs has before the first of ours.
     """
 
     ours: str
@@ -24,29 +23,21 @@ class Weight(NamedTuple):
     transposed: bool = False
     added: float = 0.0
     tokens: bool = False
-    skipped: int = 0
 
     def join(self, arrays):
         """Ours of theirs."""
         arrays = [array.T if self.transposed else array for array in arrays]
         whole = np.concatenate(arrays, axis=-1) if len(arrays) > 1 else arrays[0]
-        return (
-            (whole[self.skipped :] + whole.dtype.type(self.added))
-            if self.added
-            else whole[self.skipped :]
-        )
+        return whole + whole.dtype.type(self.added) if self.added else whole
 
     def divide(self, array):
         """Theirs of ours, a list."""
         array = array - array.dtype.type(self.added) if self.added else array
-        if self.skipped:
-            array = np.concatenate([np.zeros_like(array[: self.skipped]), array])
         parts = np.split(array, np.cumsum(self.shares)[:-1], axis=-1) if self.shares else [array]
         return [part.T if self.transposed else part for part in parts]
 
     def their_shapes(self, shape):
         """The shapes that theirs must have, of that of ours."""
-        shape = (shape[0] + self.skipped, *shape[1:])
         shapes = [(*shape[:-1], share) for share in self.shares or shape[-1:]]
         return [each[::-1] if self.transposed else each for each in shapes]
 
