@@ -28,6 +28,20 @@ def run(script, *arguments):
     )
 
 
+def recipe_from(source, folder):
+    """A run in folder/run that begins from a checkpoint, on a text made here."""
+    (folder / "train.txt").write_text("hello there, how are you\n" * 50)
+    return [
+        "--gin_file=configs/recipes/lm_files.gin",
+        f"--model_dir={folder / 'run'}",
+        f'--gin_param=INIT = "{source}"',
+        f'--gin_param=TRAIN_FILES = "{folder / "train.txt"}"',
+        "--gin_param=SEQUENCE_LENGTH = 32",
+        "--gin_param=BATCH_SIZE = 2",
+        "--gin_param=EVAL_EVERY = 2",
+    ]
+
+
 def greedy(model, tokens, count):
     """Truth: the model on all that there is so far, over and over."""
     tokens = list(tokens)
@@ -68,17 +82,7 @@ def test_an_export_writes_what_the_checkpoint_would(tmp_path, begins):
 def test_a_run_begins_from_a_checkpoint_and_needs_it_no_more(tmp_path):
     source = tmp_path / "source"
     model, _ = make_checkpoint(source, "gpt2", "gpt2")
-    (tmp_path / "train.txt").write_text("hello there, how are you\n" * 50)
-    recipe = [
-        "--gin_file=configs/recipes/lm_files.gin",
-        f"--model_dir={tmp_path / 'run'}",
-        f'--gin_param=INIT = "{source}"',
-        f'--gin_param=TRAIN_FILES = "{tmp_path / "train.txt"}"',
-        "--gin_param=SEQUENCE_LENGTH = 32",
-        "--gin_param=BATCH_SIZE = 2",
-        "--gin_param=EVAL_EVERY = 2",
-        "--gin_param=LEARNING_RATE = 0.0",
-    ]
+    recipe = [*recipe_from(source, tmp_path), "--gin_param=LEARNING_RATE = 0.0"]
     done = run("-m trainers.run", *recipe, "--gin_param=STEPS = 2")
     assert done.returncode == 0, done.stderr
     assert f"with the weights of {source}" in done.stdout
@@ -97,16 +101,10 @@ def test_a_run_begins_from_a_checkpoint_and_needs_it_no_more(tmp_path):
 def test_low_rank_updates_learn_and_all_else_stays(tmp_path):
     source = tmp_path / "source"
     model, _ = make_checkpoint(source, "gpt2", "gpt2")
-    (tmp_path / "train.txt").write_text("hello there, how are you\n" * 50)
+    files = f'--gin_param=TRAIN_FILES = "{tmp_path / "train.txt"}"'
     recipe = [
-        "--gin_file=configs/recipes/lm_files.gin",
-        f"--model_dir={tmp_path / 'run'}",
-        f'--gin_param=INIT = "{source}"',
+        *recipe_from(source, tmp_path),
         "--gin_param=Experiment.adaptation = @LoRA()",
-        f'--gin_param=TRAIN_FILES = "{tmp_path / "train.txt"}"',
-        "--gin_param=SEQUENCE_LENGTH = 32",
-        "--gin_param=BATCH_SIZE = 2",
-        "--gin_param=EVAL_EVERY = 2",
         "--gin_param=train.optimizer = @AdamW",
     ]
     for steps in (2, 4):
@@ -124,7 +122,7 @@ def test_low_rank_updates_learn_and_all_else_stays(tmp_path):
         same = np.array_equal(weight, other)
         assert same is not weight.path.endswith("qkv/kernel"), weight.path
     other = ["--gin_file=configs/recipes/lm_files.gin", f'--gin_param=INIT = "{tmp_path / "run"}"']
-    other += [recipe[4], f"--model_dir={tmp_path / 'other'}", "--gin_param=STEPS = 2"]
+    other += [files, f"--model_dir={tmp_path / 'other'}", "--gin_param=STEPS = 2"]
     done = run("-m trainers.run", *other, "--gin_param=SEQUENCE_LENGTH = 32")
     assert "has low-rank updates; begin from what scripts/convert.py makes" in done.stderr
 
