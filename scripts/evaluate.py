@@ -18,6 +18,7 @@ if __name__ == "__main__":
             import harness
         except ImportError as error:
             sys.exit(f'{error}; the harness needs: pip install "menagerie[harness]"')
+        harness.define_flags()
         app.run(harness.main)
     sys.argv.insert(1, "--mode=evaluate")
     runpy.run_module("trainers.run", run_name="__main__", alter_sys=True)

@@ -20,15 +20,6 @@ EOS = 0
 LONGEST_ANSWER = 256  # tokens, where a task does not say
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "Folder of an export, or a model_dir that holds one.")
-flags.DEFINE_list("tasks", None, "Names of the harness' tasks, or paths of YAML files.")
-flags.DEFINE_string("include_path", None, "Folder with YAML files of further tasks.")
-flags.DEFINE_integer("num_fewshot", None, "Examples in a prompt; by default as a task says.")
-flags.DEFINE_float("limit", None, "Of the first examples of each task; below 1 a share of them.")
-flags.DEFINE_integer("batch_size", 8, "Texts that run at once.", lower_bound=1)
-flags.DEFINE_boolean("apply_chat_template", False, "Prompts as conversations.")
-flags.DEFINE_string("system_instruction", None, "Of those conversations.")
-flags.DEFINE_string("output", None, "File for all results and answers, as JSON.")
 
 
 class ExportLM(TemplateLM):
@@ -149,6 +140,21 @@ class ExportLM(TemplateLM):
         for request, result in zip(requests, results, strict=True):
             self.cache_hook.add_partial(kind, request.args, result)
         return results
+
+
+def define_flags():
+    """Those of the command: not at import, for another script's flags may have these names."""
+    flags.DEFINE_string("model", None, "Folder of an export, or a model_dir that holds one.")
+    flags.DEFINE_list("tasks", None, "Names of the harness' tasks, or paths of YAML files.")
+    flags.DEFINE_string("include_path", None, "Folder with YAML files of further tasks.")
+    flags.DEFINE_integer("num_fewshot", None, "Examples in a prompt; by default as a task says.")
+    flags.DEFINE_float(
+        "limit", None, "Of the first examples of each task; below 1 a share of them."
+    )
+    flags.DEFINE_integer("batch_size", 8, "Texts that run at once.", lower_bound=1)
+    flags.DEFINE_boolean("apply_chat_template", False, "Prompts as conversations.")
+    flags.DEFINE_string("system_instruction", None, "Of those conversations.")
+    flags.DEFINE_string("output", None, "File for all results and answers, as JSON.")
 
 
 def main(argv):

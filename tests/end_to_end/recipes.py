@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainers import run
+from trainers.callbacks import metrics_file
 from trainers.checkpoints import STATE, Checkpoints
 
 QUICK = "train.xla = False\n"
@@ -88,6 +89,15 @@ def metrics_of(model_dir, split=None):
     with open(os.path.join(model_dir, "metrics.jsonl"), encoding="utf-8") as file:
         lines = [json.loads(line) for line in file]
     return [line for line in lines if split in (None, line["split"])]
+
+
+def timeless(model_dir, *splits):
+    """The lines of metrics.jsonl without what two runs of the same steps do not share."""
+    return [
+        {k: v for k, v in line.items() if k not in metrics_file.TIMES}
+        for line in metrics_of(model_dir)
+        if not splits or line["split"] in splits
+    ]
 
 
 def tensors(model_dir):

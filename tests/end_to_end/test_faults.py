@@ -12,20 +12,18 @@ import time
 import numpy as np
 import pytest
 
-from tests.end_to_end.recipes import arguments, assert_same, command, metrics_of, tensors
+from tests.end_to_end.recipes import (
+    arguments,
+    assert_same,
+    command,
+    metrics_of,
+    tensors,
+    timeless,
+)
 from trainers import checkpoints, interruption
-from trainers.callbacks import metrics_file
 from trainers.data.batches import Windows
 
 pytestmark = pytest.mark.slow
-
-
-def timeless(model_dir, *splits):
-    return [
-        {k: v for k, v in line.items() if k not in metrics_file.TIMES}
-        for line in metrics_of(model_dir)
-        if not splits or line["split"] in splits
-    ]
 
 
 def started(flags, model_dir, steps):
