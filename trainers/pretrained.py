@@ -7,8 +7,8 @@ import os
 
 from trainers import settings
 from trainers.errors import UserError
-from trainers.hugging_face import folder, tokenizer
-from trainers.hugging_face.decoders import FAMILIES, family_of
+from trainers.hugging_face import folder
+from trainers.hugging_face.families import FAMILIES, family_of, settings_of
 
 MACRO = "INIT"
 FREE = ("dropout", "rematerialise")  # what a model may have otherwise than what it begins from
@@ -46,13 +46,13 @@ def add(config):
 def of_checkpoint(path):
     """{(scope, configurable, parameter): value} of a checkpoint of Transformers."""
     config = folder.read_config(path)
-    values = family_of(path, config).settings(config)
+    values = settings_of(path, config)
     del values["vocabulary_size"]  # of the tokenizer
-    values["begin_token"] = int(tokenizer.begin_token(path, config))
+    model = family_of(path, config).model
     return {
-        ("", "Experiment", "model"): settings.Reference("DecoderLM"),
+        ("", "Experiment", "model"): settings.Reference(model),
         ("", "Experiment", "tokenizer"): path,
-        **{("", "DecoderLM", name): value for name, value in values.items()},
+        **{("", model, name): value for name, value in values.items()},
     }
 
 

@@ -2,6 +2,8 @@
 
 * the original (Vaswani et al. 2017): norm_first=False, positions="sinusoidal", activation="relu"
 * T5 (Raffel et al. 2020): norm="rms", positions="relative", use_bias=False
+* BART (Lewis et al. 2020): norm_first=False, positions="learned", normalise_embeddings=True,
+  activation="exact_gelu"
 * the defaults: pre-norm with rotary positions in both stacks
 """
 
@@ -32,6 +34,8 @@ from zoo.model import (
     positions_of,
 )
 
+TYINGS = ("all", "target", "inputs", "none")
+
 
 @keras.saving.register_keras_serializable("menagerie")
 class EncoderDecoder(LanguageModel):
@@ -41,16 +45,24 @@ class EncoderDecoder(LanguageModel):
       vocabulary_size: V, of source and target alike.
       num_layers: of the decoder, and of the encoder unless `num_encoder_layers` says.
       width, num_heads, hidden_width: the model's size; hidden_width None for 4 * width.
+      head_width: of one head; None for width / num_heads.
       context_length: rows of the tables of learned positions.
       positions: "rotary", "sinusoidal", "learned", "relative" (T5's biases) or "none".
       norm: "layer", "rms" or "rms_without_gain".
+      norm_epsilon: added to the mean of squares.
       norm_first: normalise before each sublayer rather than after the residual sum.
-      activation: "relu", "gelu", "squared_relu", "swiglu" or "geglu".
+      final_norm: normalise the last vectors of both stacks; None for as `norm_first`.
+      activation: see `feed_forward.FeedForward`.
       use_bias: biases in all projections.
+      head_bias: a bias of the logits.
       qk_norm: normalises queries and keys of self-attention.
-      tie_embeddings: "all" (source, target and softmax), "target" (target and softmax) or
-        "none" (Press and Wolf 2017, section 3).
+      tie_embeddings: "all" (source, target and softmax), "target" (target and softmax), "inputs"
+        (source and target) or "none" (Press and Wolf 2017, section 3).
       scale_embeddings: multiplies token vectors by sqrt(width) (Vaswani et al. 2017, 3.4).
+      normalise_embeddings: normalise token vectors with their positions, in both stacks.
+      scale_attention: divide scores by sqrt(head width); T5 has that in its first weights instead.
+      scale_logits: divide the decoder's vectors by sqrt(width) before the softmax weights, as T5.
+      begin_token: the target's token that is read before the first, in place of <eos>, 0.
       dropout: rate after embeddings and on every sublayer's output.
       rematerialise: recompute each block's activations in the backward pass (Chen et al. 2016):
         less memory for up to a third more time.
@@ -68,16 +80,24 @@ class EncoderDecoder(LanguageModel):
         num_encoder_layers: int | None = None,
         width: int = 128,
         num_heads: int = 4,
+        head_width: int | None = None,
         hidden_width: int | None = None,
         context_length: int | None = None,
         positions: str = "rotary",
         norm: str = "layer",
+        norm_epsilon: float = 1e-5,
         norm_first: bool = True,
+        final_norm: bool | None = None,
         activation: str = "relu",
         use_bias: bool = True,
+        head_bias: bool = False,
         qk_norm: bool = False,
         tie_embeddings: str = "all",
         scale_embeddings: bool = True,
+        normalise_embeddings: bool = False,
+        scale_attention: bool = True,
+        scale_logits: bool = False,
+        begin_token: int = 0,
         dropout: float = 0.0,
         rematerialise: bool = False,
         name: str | None = None,
@@ -89,26 +109,37 @@ class EncoderDecoder(LanguageModel):
             num_encoder_layers=num_encoder_layers,
             width=width,
             num_heads=num_heads,
+            head_width=head_width,
             hidden_width=hidden_width,
             context_length=context_length,
         )
-        check_divides(width, num_heads, "heads")
-        position_layers.check(positions, width, width // num_heads, context_length)
-        if tie_embeddings not in ("all", "target", "none"):
+        if head_width is None:
+            check_divides(width, num_heads, "heads")
+            head_width = width // num_heads
+        position_layers.check(positions, width, head_width, context_length)
+        if tie_embeddings not in TYINGS:
             raise ValueError(
-                f"tie_embeddings {tie_embeddings!r} is none of 'all', 'target', 'none'"
+                f"tie_embeddings {tie_embeddings!r} is none of {', '.join(map(repr, TYINGS))}"
             )
+        if not 0 <= begin_token < vocabulary_size:
+            raise ValueError(f"begin_token {begin_token} is none of {vocabulary_size} tokens")
         self.width = width
-        self.head_width = width // num_heads
+        self.head_width = head_width
+        self.num_heads = num_heads
+        self.begin_token = begin_token
+        self.logit_scale = width**-0.5 if scale_logits else 1.0
         self.positions = positions
         self.rematerialise = rematerialise
         self.embedding_scale = width**0.5 if scale_embeddings else 1.0
 
         table = initializers.normal(width**-0.5)  # tied logits then start with deviation 1
-        head = initializers.head(width, 1.0) if tie_embeddings == "none" else None
-        self.embedding = TokenEmbedding(vocabulary_size, width, table, head, name="embedding")
+        apart = tie_embeddings in ("inputs", "none")
+        head = initializers.head(width, 1.0) if apart else None
+        self.embedding = TokenEmbedding(
+            vocabulary_size, width, table, head, head_bias, name="embedding"
+        )
         self.source_embedding = self.embedding
-        if tie_embeddings != "all":
+        if tie_embeddings in ("target", "none"):
             self.source_embedding = TokenEmbedding(
                 vocabulary_size, width, table, name="source_embedding"
             )
@@ -127,18 +158,32 @@ class EncoderDecoder(LanguageModel):
                 )
             )
 
+        scale = None if scale_attention else 1.0
+
         def block(place, name, cross):
-            head_width = self.head_width
             with keras.name_scope(name):  # so that every weight has a path of its own
                 cross_attention = None
                 if cross:
-                    cross_attention = CrossAttention(width, num_heads, head_width, use_bias, 1.0)
+                    cross_attention = CrossAttention(
+                        width, num_heads, head_width, use_bias, 1.0, scale
+                    )
                 return Block(
                     width,
-                    Attention(width, num_heads, num_heads, head_width, use_bias, qk_norm, 1.0),
+                    Attention(
+                        width,
+                        num_heads,
+                        num_heads,
+                        head_width,
+                        use_bias,
+                        qk_norm,
+                        1.0,
+                        norm_epsilon,
+                        scale,
+                    ),
                     FeedForward(width, hidden_width or 4 * width, activation, use_bias, 1.0),
                     cross_attention,
                     norm_kind=norm,
+                    norm_epsilon=norm_epsilon,
                     norm_first=norm_first,
                     dropout=dropout,
                     place=place,
@@ -149,8 +194,15 @@ class EncoderDecoder(LanguageModel):
         self.encoder = [block(i, f"encoder_{i}", cross=False) for i in range(depth)]
         self.decoder = [block(depth + i, f"decoder_{i}", cross=True) for i in range(num_layers)]
         # Post-norm blocks end normalised; pre-norm stacks need one norm more.
-        self.encoder_norm = make_norm(norm, width, "encoder_norm") if norm_first else None
-        self.decoder_norm = make_norm(norm, width, "decoder_norm") if norm_first else None
+        at_end = norm_first if final_norm is None else final_norm
+
+        def norm_where(wanted, name):
+            return make_norm(norm, width, name, norm_epsilon) if wanted else None
+
+        self.encoder_norm = norm_where(at_end, "encoder_norm")
+        self.decoder_norm = norm_where(at_end, "decoder_norm")
+        self.embedding_norm = norm_where(normalise_embeddings, "embedding_norm")
+        self.source_embedding_norm = norm_where(normalise_embeddings, "source_embedding_norm")
         self.dropouts = [Dropout(dropout, place=1 + 8 * (depth + num_layers) + i) for i in range(2)]
         self.built = True
 
@@ -160,9 +212,7 @@ class EncoderDecoder(LanguageModel):
         segments = source_segments(features)
         positions = positions_of({"inputs": tokens, "positions": features.get("source_positions")})
         mask = segment_mask(segments, segments)
-        x = self.source_embedding(tokens)
-        learned = self.positions == "learned" and self.source_position_embedding
-        x, rotation = self.place(x, positions, learned, self.dropouts[0], training)
+        x, rotation = self.embed_source(tokens, positions, training)
         bias = None
         if self.positions == "relative":
             bias = self.source_relative_bias(positions, positions)
@@ -178,9 +228,7 @@ class EncoderDecoder(LanguageModel):
         mask = causal_mask(segments, ops.shape(tokens)[1])
         own = ops.ones_like(tokens) if segments is None else segments
         source_mask = segment_mask(own, source_segments(features))
-        x = self.embedding(tokens)
-        learned = self.positions == "learned" and self.position_embedding
-        x, rotation = self.place(x, positions, learned, self.dropouts[1], training)
+        x, rotation = self.embed(tokens, positions, training)
         bias = None
         if self.positions == "relative":
             bias = self.relative_bias(positions, positions)
@@ -190,8 +238,23 @@ class EncoderDecoder(LanguageModel):
             x = apply(x, mask, rotation, bias, source, source_mask, training=training)
         return self.normalised(x), state
 
-    def place(self, x, positions, learned, dropout, training=False):
-        """Scaled token vectors with their positions, and the rotation for the blocks."""
+    def embed_source(self, tokens, positions, training=False):
+        """Vectors of the source's tokens with their positions, and the rotation for the blocks."""
+        x = self.source_embedding(tokens)
+        learned = self.positions == "learned" and self.source_position_embedding
+        x, rotation = self.place(x, positions, learned, self.source_embedding_norm)
+        return self.dropouts[0](x, training=training), rotation
+
+    def embed(self, tokens, positions, training=False):
+        """The same of the target's."""
+        if self.begin_token:
+            tokens = ops.where(tokens == 0, self.begin_token, tokens)
+        x = self.embedding(tokens)
+        learned = self.positions == "learned" and self.position_embedding
+        x, rotation = self.place(x, positions, learned, self.embedding_norm)
+        return self.dropouts[1](x, training=training), rotation
+
+    def place(self, x, positions, learned, norm):
         x = x * ops.cast(self.embedding_scale, x.dtype)
         rotation = None
         if self.positions == "rotary":
@@ -200,10 +263,11 @@ class EncoderDecoder(LanguageModel):
             x = x + ops.cast(position_layers.sinusoids(positions, self.width), x.dtype)
         elif self.positions == "learned":
             x = x + learned(positions)
-        return dropout(x, training=training), rotation
+        return (x if norm is None else norm(x)), rotation
 
     def normalised(self, x):
-        return x if self.decoder_norm is None else self.decoder_norm(x)
+        x = x if self.decoder_norm is None else self.decoder_norm(x)
+        return x if self.logit_scale == 1.0 else x * ops.cast(self.logit_scale, x.dtype)
 
     def logits(self, hidden):
         return self.embedding(hidden, to_logits=True)
@@ -228,8 +292,7 @@ class EncoderDecoder(LanguageModel):
         positions = extended_positions(index, length, padding)
         mask = cache_mask(index, length, max_length, padding)
         source_mask = state["source_held"][:, None, None, :]
-        learned = self.positions == "learned" and self.position_embedding
-        x, rotation = self.place(self.embedding(tokens), positions, learned, self.dropouts[1])
+        x, rotation = self.embed(tokens, positions)
         bias = None
         if self.positions == "relative":
             cached = extended_positions(ops.zeros_like(index), max_length, padding)
@@ -245,13 +308,14 @@ class EncoderDecoder(LanguageModel):
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):
         """Of one target token, its share of the encoder's work included."""
-        source = sum(dense_flops(block) + 4 * self.width * source_length for block in self.encoder)
+        a_pair = 4 * self.num_heads * self.head_width  # scores and mixing, of two tokens
+        source = sum(dense_flops(block) + a_pair * source_length for block in self.encoder)
         target = 2 * self.width * self.embedding.vocabulary_size
         for block in self.decoder:
             key_value = dense_flops(block.cross_attention.key_value)  # once a source token
             source += key_value
             target += dense_flops(block) - key_value
-            target += 4 * self.width * (sequence_length + source_length)
+            target += a_pair * (sequence_length + source_length)
         return target + source * source_length / sequence_length
 
 

@@ -35,7 +35,7 @@ MODELS = {
     "no_positions": lambda: DecoderLM(V, positions="none", activation="relu", **small),
     "translation": lambda: EncoderDecoder(V, num_encoder_layers=1, **deep),
     "translation_original": lambda: EncoderDecoder(
-        V, norm_first=False, positions="sinusoidal", **small
+        V, norm_first=False, positions="sinusoidal", tie_embeddings="target", **small
     ),
     "translation_learned": lambda: EncoderDecoder(
         V,
@@ -52,7 +52,23 @@ MODELS = {
         norm="rms",
         use_bias=False,
         activation="geglu",
-        tie_embeddings="target",
+        tie_embeddings="inputs",
+        head_width=6,
+        scale_embeddings=False,
+        scale_attention=False,
+        scale_logits=True,
+        begin_token=1,
+        **small,
+    ),
+    "translation_bart": lambda: EncoderDecoder(
+        V,
+        norm_first=False,
+        final_norm=True,
+        positions="learned",
+        context_length=CONTEXT,
+        normalise_embeddings=True,
+        head_bias=True,
+        activation="exact_gelu",
         **small,
     ),
 }

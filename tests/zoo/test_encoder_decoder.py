@@ -7,7 +7,7 @@ from zoo import EncoderDecoder
 TINY = {"num_layers": 2, "num_encoder_layers": 1, "width": 8, "num_heads": 2}
 
 
-@pytest.mark.parametrize("tying, tables", [("all", 1), ("target", 2), ("none", 3)])
+@pytest.mark.parametrize("tying, tables", [("all", 1), ("target", 2), ("inputs", 2), ("none", 3)])
 def test_tying_decides_the_number_of_tables(tying, tables):
     model = EncoderDecoder(10, tie_embeddings=tying, **TINY)
     norm, feed_forward = 2 * 8, (8 * 32 + 32) + (32 * 8 + 8)
@@ -80,7 +80,10 @@ def test_decoding_without_a_source_is_refused_in_a_sentence():
         ({"positions": "learned"}, "learned positions need a context_length"),
         ({"norm": "batch"}, "norm 'batch' is none of 'layer', "),
         ({"activation": "tanh"}, "activation 'tanh' is none of 'relu', "),
-        ({"tie_embeddings": True}, "tie_embeddings True is none of 'all', 'target', 'none'"),
+        (
+            {"tie_embeddings": True},
+            "tie_embeddings True is none of 'all', 'target', 'inputs', 'none'",
+        ),
         ({"dropout": 1.5}, r"dropout 1.5 is not in \[0, 1\)"),
         *(
             ({size: 0}, f"{size} 0 is not positive")

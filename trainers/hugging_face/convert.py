@@ -10,16 +10,26 @@ from trainers.checkpoints import Checkpoints
 from trainers.errors import UserError
 from trainers.experiment import Experiment
 from trainers.hugging_face import folder, load, tokenizer
+from trainers.hugging_face.families import family_of
 from trainers.model_dir import ModelDir
 from trainers.train_state import by_path
 
 # No data: whoever trains on has a recipe of their own. `INIT` says where to begin.
-RECIPE = """
+RECIPES = {
+    "DecoderLM": """
 Experiment.task = @language_modelling()
 language_modelling.source = @text_files()
 text_files.train = []
 Experiment.batch_size = 1
-"""
+""",
+    "EncoderDecoder": """
+Experiment.task = @text_to_text()
+text_to_text.source = @jsonl_files()
+jsonl_files.train = []
+Experiment.batches = @packed
+Experiment.batch_size = 1
+""",
+}
 CONTEXT = 1024  # tokens of an export, where the model has more
 
 
@@ -40,7 +50,7 @@ def to_model_dir(path, model_dir):
         raise UserError(f"{model_dir}: is there already; give another, or remove it")
     described = folder.read_config(path)
     recipe = settings.Settings(path)
-    settings.read_text(recipe, RECIPE)
+    settings.read_text(recipe, RECIPES[family_of(path, described).model])
     context = described.get("max_position_embeddings") or described.get("n_positions") or CONTEXT
     template = chat_template(path)
     found = {("", "Experiment", "sequence_length"): min(context, CONTEXT)}

@@ -1,9 +1,7 @@
-"""Decoder-only families of Transformers, as settings and weights of zoo.DecoderLM.
-
-Each family is a pair of functions: `settings` of a config.json, and `config`, the other way.
-"""
+"""Decoder-only families of Transformers, as settings and weights of zoo.DecoderLM; see families.py."""
 
 from trainers.errors import UserError
+from trainers.hugging_face.options import back, chosen, demand, refuse
 from trainers.hugging_face.weights import Weight, layer_norm, linear, rms_norm
 
 GPT2_ACTIVATIONS = {"gelu_new": "gelu", "gelu": "exact_gelu", "relu": "relu"}
@@ -12,11 +10,12 @@ GPT2_ACTIVATIONS = {"gelu_new": "gelu", "gelu": "exact_gelu", "relu": "relu"}
 class GPT2:
     """Radford et al. 2019."""
 
+    model = "DecoderLM"
     model_types = ("gpt2",)
 
     @staticmethod
     def settings(config):
-        refuse(config, scale_attn_by_inverse_layer_idx=False, scale_attn_weights=True)
+        refuse("DecoderLM", config, scale_attn_by_inverse_layer_idx=False, scale_attn_weights=True)
         return {
             "vocabulary_size": config["vocab_size"],
             "num_layers": config["n_layer"],
@@ -49,7 +48,9 @@ class GPT2:
             "n_positions": settings["context_length"],
             "n_ctx": settings["context_length"],
             "layer_norm_epsilon": settings["norm_epsilon"],
-            "activation_function": back(GPT2_ACTIVATIONS, settings["activation"], "activation"),
+            "activation_function": back(
+                GPT2_ACTIVATIONS, settings["activation"], "DecoderLM.activation"
+            ),
             "tie_word_embeddings": settings["tie_embeddings"],
             "resid_pdrop": 0.0,
             "embd_pdrop": 0.0,
@@ -59,10 +60,12 @@ class GPT2:
     @staticmethod
     def fits(settings):
         """Raises UserError for a DecoderLM that is no GPT-2."""
-        demand(settings, positions="learned", norm="layer", use_bias=True, qk_norm=False)
-        demand(settings, window=None, logit_soft_cap=None, scale_embeddings=False)
-        demand(settings, num_kv_heads=settings["num_heads"])
-        demand(settings, head_width=settings["width"] // settings["num_heads"])
+        demand(
+            "DecoderLM", settings, positions="learned", norm="layer", use_bias=True, qk_norm=False
+        )
+        demand("DecoderLM", settings, window=None, logit_soft_cap=None, scale_embeddings=False)
+        demand("DecoderLM", settings, num_kv_heads=settings["num_heads"])
+        demand("DecoderLM", settings, head_width=settings["width"] // settings["num_heads"])
 
     @staticmethod
     def weights(settings, prefix="transformer."):
@@ -82,6 +85,11 @@ class GPT2:
         yield from layer_norm("final_norm", f"{prefix}ln_f")
 
     @staticmethod
+    def copies(settings):
+        """Names of weights that repeat others."""
+        return ("lm_head.weight",) if settings["tie_embeddings"] else ()
+
+    @staticmethod
     def prefix(folder):
         """What stands before a weight's name: the checkpoints of OpenAI's models have nothing."""
         return "transformer." if "transformer.wte.weight" in folder else ""
@@ -90,13 +98,14 @@ class GPT2:
 class Llama:
     """Llama (Touvron et al. 2023), and what has its names: Mistral, Qwen, Gemma, SmolLM."""
 
+    model = "DecoderLM"
     model_types = ("llama", "mistral", "qwen2", "qwen3", "gemma")
 
     @staticmethod
     def settings(config):
         kind = config["model_type"]
         gemma = kind == "gemma"
-        refuse(config, mlp_bias=False)
+        refuse("DecoderLM", config, mlp_bias=False)
         if kind != "qwen2" and config.get("attention_bias"):
             raise UserError("attention_bias of config.json is True, which DecoderLM has not")
         activation = config.get("hidden_activation") or config.get("hidden_act", "silu")
@@ -172,13 +181,13 @@ class Llama:
 
     @staticmethod
     def fits(settings):
-        demand(settings, positions="rotary", norm="rms", logit_soft_cap=None)
+        demand("DecoderLM", settings, positions="rotary", norm="rms", logit_soft_cap=None)
         kind = Llama.kind(settings)
-        demand(settings, use_bias="qkv" if kind == "qwen2" else False)
-        demand(settings, qk_norm="rms" if kind == "qwen3" else False)
-        demand(settings, activation="geglu" if kind == "gemma" else "swiglu")
+        demand("DecoderLM", settings, use_bias="qkv" if kind == "qwen2" else False)
+        demand("DecoderLM", settings, qk_norm="rms" if kind == "qwen3" else False)
+        demand("DecoderLM", settings, activation="geglu" if kind == "gemma" else "swiglu")
         if kind != "mistral":
-            demand(settings, window=None)
+            demand("DecoderLM", settings, window=None)
 
     @staticmethod
     def weights(settings, prefix="model."):
@@ -208,6 +217,8 @@ class Llama:
             yield from rms_norm(f"{ours}/feed_forward_norm", after, **gain)
         yield from rms_norm("final_norm", f"{prefix}norm", **gain)
 
+    copies = GPT2.copies
+
     @staticmethod
     def prefix(folder):
         return "model." if "model.embed_tokens.weight" in folder else ""
@@ -235,50 +246,3 @@ def scaling(rotation):
     if wanted is None:
         raise UserError(f"the rotary positions {kind!r} of config.json are none that DecoderLM has")
     return {name: rotation[THEIR_SCALING[name]] for name in wanted}
-
-
-def refuse(config, **plain):
-    """Raises UserError for a setting of config.json that is not as DecoderLM has it."""
-    for name, value in plain.items():
-        if config.get(name, value) != value:
-            raise UserError(
-                f"{name} of config.json is {config[name]!r}; DecoderLM has only {value!r}"
-            )
-
-
-def demand(settings, **wanted):
-    for name, value in wanted.items():
-        if settings[name] != value:
-            raise UserError(
-                f"DecoderLM.{name} = {settings[name]!r}; Transformers has only {value!r}"
-            )
-
-
-def chosen(known, value, name):
-    if value not in known:
-        raise UserError(f"{name} of config.json is {value!r}, none of {', '.join(known)}")
-    return known[value]
-
-
-def back(known, value, name):
-    for theirs, ours in known.items():
-        if ours == value:
-            return theirs
-    raise UserError(f"DecoderLM.{name} = {value!r}; Transformers' has {', '.join(known.values())}")
-
-
-FAMILIES = {kind: family for family in (GPT2, Llama) for kind in family.model_types}
-
-
-def family_of(path, config):
-    """The family of a config.json.
-
-    Raises:
-      UserError: it is none of those known.
-    """
-    kind = config["model_type"]
-    if kind not in FAMILIES:
-        raise UserError(
-            f"{path}: the model_type {kind!r} is none of those known: {', '.join(FAMILIES)}"
-        )
-    return FAMILIES[kind]

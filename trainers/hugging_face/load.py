@@ -8,7 +8,7 @@ from trainers.adaptation import UPDATE
 from trainers.errors import UserError
 from trainers.hugging_face import folder as folders
 from trainers.hugging_face import tokenizer
-from trainers.hugging_face.decoders import GPT2, Llama, family_of
+from trainers.hugging_face.families import family_for, family_of, settings_of
 from zoo.layers import initializers
 
 # What checkpoints hold beside weights: masks and frequencies, which a model works out itself.
@@ -28,23 +28,22 @@ def load_model(path):
       UserError: see `folder.Folder`; an unknown architecture; settings that the zoo has not.
     """
     config = folders.read_config(path)
-    settings = family_of(path, config).settings(config)
-    begin = tokenizer.begin_token(path, config)
+    settings = settings_of(path, config)
     with initializers.skipped():
-        model = zoo.DecoderLM(**settings, begin_token=int(begin))
+        model = getattr(zoo, family_of(path, config).model)(**settings)
     read_weights(model, path)
     return model
 
 
 def read_weights(model, path):
-    """Gives a DecoderLM the weights of a checkpoint of its architecture.
+    """Gives a model the weights of a checkpoint of its architecture.
 
     Raises:
       UserError: a weight is missing, has another shape, or has no place in the model.
     """
     folder = folders.Folder(path)
     family = family_of(path, folder.config)
-    settings = settings_of(model)
+    settings = whole_settings(model)
     eos = tokenizer.eos_id(folder.config)
     variables = {
         variable.path.removeprefix(f"{model.name}/"): variable
@@ -54,12 +53,14 @@ def read_weights(model, path):
     for weight in family.weights(settings, family.prefix(folder)):
         variable = variables.pop(weight.ours)
         shapes = weight.their_shapes(variable.shape)
-        arrays = [folder.read(n, s) for n, s in zip(weight.theirs, shapes, strict=True)]
+        if weight.optional and weight.theirs[0] not in folder:
+            arrays = [np.zeros(shape, "float32") for shape in shapes]
+        else:
+            arrays = [folder.read(n, s) for n, s in zip(weight.theirs, shapes, strict=True)]
         array = weight.join(arrays)
         variable.assign(reordered(array, eos) if weight.tokens else array)
-    left = [name for name in folder.unread if not name.endswith(BUFFERS)]
-    if settings["tie_embeddings"]:
-        left = [name for name in left if name != "lm_head.weight"]
+    left = folder.unread.difference(family.copies(settings))
+    left = [name for name in left if not name.endswith(BUFFERS)]
     if variables or left:
         missing = (
             f"has no weight for {min(variables)}" if variables else f"{min(left)!r} has no place"
@@ -68,10 +69,10 @@ def read_weights(model, path):
 
 
 def save_model(model, path, eos=0, **more):
-    """Writes a DecoderLM as a checkpoint of Transformers.
+    """Writes a model as a checkpoint of Transformers.
 
     Args:
-      model: a zoo.DecoderLM with the settings of GPT-2, or of Llama and its kin.
+      model: of the zoo, with the settings of an architecture in families.py.
       path: of the folder.
       eos: the id there of the token that is 0 here.
       **more: what config.json is to have beside the model's settings.
@@ -79,15 +80,10 @@ def save_model(model, path, eos=0, **more):
     Raises:
       UserError: a model that no architecture of Transformers is.
     """
-    if not isinstance(model, zoo.DecoderLM):
-        raise UserError(
-            f"a {type(model).__name__} is no model of Transformers; DecoderLM can be one"
-        )
-    settings = settings_of(model)
-    family = GPT2 if settings["positions"] == "learned" else Llama
+    family, settings = family_for(model), whole_settings(model)
     family.fits(settings)
     begin = tokenizer.swapped(settings["begin_token"], eos)
-    config = {**family.config(settings), "eos_token_id": int(eos), "bos_token_id": int(begin)}
+    config = {**family.config(settings), "eos_token_id": int(eos), **begins(model, begin)}
     variables = {
         variable.path.removeprefix(f"{model.name}/"): variable for variable in model.weights
     }
@@ -99,12 +95,23 @@ def save_model(model, path, eos=0, **more):
     folders.write(path, {**config, "dtype": "float32", **more}, weights)
 
 
-def settings_of(model):
-    """All the settings of a DecoderLM, with those left to it worked out."""
+def begins(model, begin):
+    """What config.json says of the token that a text, or a target, begins with."""
+    if not model.reads_source:
+        return {"bos_token_id": int(begin)}
+    return {"decoder_start_token_id": int(begin), "pad_token_id": int(begin)}
+
+
+def whole_settings(model):
+    """All the settings of a model, with those left to it worked out."""
     settings = model.get_config()
     settings["head_width"] = model.head_width
-    settings["num_kv_heads"] = settings["num_kv_heads"] or settings["num_heads"]
     settings["hidden_width"] = settings["hidden_width"] or 4 * settings["width"]
+    if model.reads_source:
+        settings["num_encoder_layers"] = len(model.encoder)
+        settings["final_norm"] = model.decoder_norm is not None
+    else:
+        settings["num_kv_heads"] = settings["num_kv_heads"] or settings["num_heads"]
     return settings
 
 

@@ -38,10 +38,16 @@ def load(path):
 
 
 def begin_token(path, config):
-    """Our id of the token that a text begins with, 0 where it is the end's or there is none."""
+    """Our id of the token that a text begins with, 0 where it is the end's or there is none.
+
+    Of an encoder-decoder it is the target that begins so.
+    """
+    eos = eos_id(config)
+    if config.get("is_encoder_decoder"):
+        begin = config.get("decoder_start_token_id")
+        return swapped(config.get("pad_token_id", eos) if begin is None else begin, eos)
     description = read_json(os.path.join(path, FILE))
     begin = description and begin_text(description)
-    eos = eos_id(config)
     if not begin:
         return 0
     return swapped(ids_of(description)[begin], eos)

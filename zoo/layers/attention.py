@@ -10,7 +10,7 @@ from zoo.layers.positions import rotate
 FORBIDDEN = -1e30  # finite, so that a row without any True has no NaN in its gradient
 
 
-def attend(queries, keys, values, mask, bias=None):
+def attend(queries, keys, values, mask, bias=None, scale=None):
     """Scaled dot-product attention, softmax in float32 (Vaswani et al. 2017, eq. 1).
 
     Keys and values come in parts, so that what is new need not be put beside what is cached.
@@ -22,6 +22,7 @@ def attend(queries, keys, values, mask, bias=None):
       mask: [B or 1, 1, T, S] bool, True where attention is allowed. A row with no
         True gives zeros.
       bias: [B or 1, H, T, S], added to the scores; or None.
+      scale: that multiplies the scores; None for D ** -0.5.
 
     Returns:
       [B, T, H, D], dtype of `queries`.
@@ -32,7 +33,8 @@ def attend(queries, keys, values, mask, bias=None):
     # so that keys and values are never repeated.
     folded = (batch, num_kv_heads, num_heads // num_kv_heads * length, -1)
     unfolded = (batch, num_heads, length, -1)
-    queries = ops.reshape(heads_first(queries * head_width**-0.5), folded)
+    scale = head_width**-0.5 if scale is None else scale
+    queries = ops.reshape(heads_first(queries * scale), folded)
     # Not `matmul` with a transpose, which XLA would carry out at every step of decoding.
     scores = [ops.einsum("...td,...sd->...ts", queries, part) for part in keys]
     scores = ops.cast(ops.reshape(joined(scores), unfolded), "float32")  # [B, H, T, S]
@@ -185,6 +187,7 @@ class Attention(keras.layers.Layer):
         with gain.
       output_scale: initial scale of the output projection.
       norm_epsilon: see `norms.norm`.
+      scale: see `attend`.
     """
 
     def __init__(
@@ -197,12 +200,14 @@ class Attention(keras.layers.Layer):
         qk_norm,
         output_scale,
         norm_epsilon=EPSILON,
+        scale=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
         self.head_width = head_width
+        self.scale = scale
         heads = num_heads + 2 * num_kv_heads
         self.qkv = dense(width, heads * head_width, bool(use_bias), name="qkv")
         self.output_projection = dense(
@@ -238,7 +243,7 @@ class Attention(keras.layers.Layer):
         if cache is not None and cache["keys"].shape[2] != 0:
             parts = [cache, new]
         keys, values = ([part[name] for part in parts] for name in ("keys", "values"))
-        mixed = attend(queries, keys, values, mask, bias)
+        mixed = attend(queries, keys, values, mask, bias, self.scale)
         output = self.output_projection(ops.reshape(mixed, (batch, length, -1)))
         return output if cache is None else (output, new)
 
@@ -253,10 +258,11 @@ class CrossAttention(keras.layers.Layer):
     Args: as `Attention`.
     """
 
-    def __init__(self, width, num_heads, head_width, use_bias, output_scale, **kwargs):
+    def __init__(self, width, num_heads, head_width, use_bias, output_scale, scale=None, **kwargs):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.head_width = head_width
+        self.scale = scale
         self.query = dense(width, num_heads * head_width, use_bias, name="cross_query")
         self.key_value = dense(width, 2 * num_heads * head_width, use_bias, name="cross_key_value")
         self.output_projection = dense(
@@ -276,5 +282,5 @@ class CrossAttention(keras.layers.Layer):
         """[B, T, width], what `project` returned, bool [B, 1, T, S] -> [B, T, width]."""
         batch, length, _ = ops.shape(x)
         queries = ops.reshape(self.query(x), (batch, length, self.num_heads, self.head_width))
-        mixed = attend(queries, [source["keys"]], [source["values"]], mask)
+        mixed = attend(queries, [source["keys"]], [source["values"]], mask, scale=self.scale)
         return self.output_projection(ops.reshape(mixed, (batch, length, -1)))

@@ -7,7 +7,7 @@ import keras
 
 from tests.trainers.data.test_pretrained_bpe import make
 from trainers.hugging_face.load import save_model
-from zoo import DecoderLM
+from zoo import DecoderLM, EncoderDecoder
 
 SMALL = {"num_layers": 2, "width": 32, "num_heads": 4}
 LLAMA = {
@@ -23,7 +23,27 @@ STRETCHED = {
     "high_frequency_factor": 4.0,
     "context_length": 16,
 }
-MODELS = {  # settings of DecoderLM
+MARIAN = {
+    **SMALL,
+    "num_encoder_layers": 1,
+    "positions": "sinusoidal",
+    "norm_first": False,
+    "activation": "silu",
+    "head_bias": True,
+}
+T5 = {
+    **SMALL,
+    "num_encoder_layers": 1,
+    "head_width": 6,
+    "positions": "relative",
+    "norm": "rms",
+    "norm_epsilon": 1e-6,
+    "use_bias": False,
+    "scale_embeddings": False,
+    "scale_attention": False,
+    "begin_token": 5,
+}
+DECODERS = {  # settings of DecoderLM
     "gpt2": {
         **SMALL,
         "positions": "learned",
@@ -45,15 +65,33 @@ MODELS = {  # settings of DecoderLM
         "tie_embeddings": True,
     },
 }
+ENCODER_DECODERS = {  # settings of EncoderDecoder
+    "t5": {**T5, "scale_logits": True},
+    "t5_1.1": {**T5, "activation": "geglu", "tie_embeddings": "inputs"},
+    "bart": {
+        **MARIAN,
+        "positions": "learned",
+        "context_length": 64,
+        "activation": "exact_gelu",
+        "scale_embeddings": False,
+        "normalise_embeddings": True,
+    },
+    "marian": {**MARIAN, "begin_token": 96},
+    "pegasus": {**MARIAN, "norm_first": True, "activation": "relu", "begin_token": 5},
+}
+MODELS = {**DECODERS, **ENCODER_DECODERS}
 
 
 def make_model(kind, vocabulary_size=97, seed=0):
     """A model whose weights all differ from each other and from their start."""
     keras.utils.set_random_seed(seed)
-    model = DecoderLM(vocabulary_size, **MODELS[kind])
+    zoo_class = DecoderLM if kind in DECODERS else EncoderDecoder
+    model = zoo_class(vocabulary_size, **MODELS[kind])
+    # Scores that nothing divides need smaller weights, for float32 to have the digits.
+    factor = 2 if MODELS[kind].get("scale_attention", True) else 1
     for weight in model.weights:
         noise = keras.random.normal(weight.shape, stddev=0.1)
-        weight.assign(weight * (2 if len(weight.shape) > 1 else 1) + noise)
+        weight.assign(weight * (factor if len(weight.shape) > 1 else 1) + noise)
     return model
 
 

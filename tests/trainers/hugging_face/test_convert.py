@@ -42,20 +42,21 @@ def recipe_from(source, folder):
     ]
 
 
-def greedy(model, tokens, count):
+def greedy(model, tokens, count, **features):
     """Truth: the model on all that there is so far, over and over."""
     tokens = list(tokens)
     for _ in range(count):
-        logits = np.asarray(model({"inputs": np.array([tokens], "int32")}))[0, -1]
+        inputs = {"inputs": np.array([tokens], "int32"), **features}
+        logits = np.asarray(model(inputs))[0, -1]
         tokens.append(int(logits.argmax()))
         if not tokens[-1]:
             break
     return tokens
 
 
-@pytest.mark.parametrize("begins", [False, True])
-def test_an_export_writes_what_the_checkpoint_would(tmp_path, begins):
-    source, kind = tmp_path / "source", "llama" if begins else "gpt2"
+@pytest.mark.parametrize("kind, begins", [("gpt2", False), ("llama", True), ("t5", False)])
+def test_an_export_writes_what_the_checkpoint_would(tmp_path, kind, begins):
+    source = tmp_path / "source"
     make_checkpoint(source, kind, "llama3", begins)
     done = run("scripts/convert.py", source, tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -64,10 +65,12 @@ def test_an_export_writes_what_the_checkpoint_would(tmp_path, begins):
     export = ExportedModel(str(tmp_path / "run" / "export"))
     model, reader = load_model(str(source)), tokenizer.load(str(source))
     # 0 is what a text begins with where it begins with anything.
-    prompt = [0] * begins + reader.encode("hello there").tolist()
+    prompt, features = [0] * begins + reader.encode("hello there").tolist(), {}
+    if model.reads_source:
+        prompt, features = [0], {"source": np.array([[*prompt, 0]], "int32")}
     found = export.functions.generate(prompts=tf.constant(["hello there"]), max_new_tokens=8)
     count = int(found["num_tokens"][0, 0])
-    whole = greedy(model, prompt, 8)
+    whole = greedy(model, prompt, 8, **features)
     assert found["tokens"][0, 0, :count].numpy().tolist() == whole[len(prompt) :]
 
     back = tmp_path / "back"
