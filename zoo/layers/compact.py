@@ -73,5 +73,6 @@ def forget(layer, *names):
     layer._tracker.unlock()  # as Keras' own layers do when they are quantised
     for name in names:
         layer._untrack_variable(getattr(layer, name))
-        delattr(layer, name)
+        # Not Keras' own, which looks through all of the process' objects each time.
+        super(keras.layers.Layer, layer).__delattr__(name)
         setattr(layer, name, None)
