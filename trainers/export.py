@@ -57,7 +57,7 @@ WORTH_COMPILING = 20_000_000
 def export(
     experiment,
     model_dir: str,
-    weights: Literal["float32", "bfloat16", "int16", "int8"] = "float32",
+    weights: Literal["float32", "bfloat16", "int16", "int8", "int4"] = "float32",
     xla: bool | None = None,
     name: str | None = None,
     chat_template: str | None = None,

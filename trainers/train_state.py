@@ -9,6 +9,8 @@ from trainers.adaptation import UPDATE
 from trainers.checkpoints import STATE
 from trainers.errors import UserError
 
+VALUE = ".ATTRIBUTES/VARIABLE_VALUE"  # what TensorFlow's checkpoints call a variable's value
+
 
 class TrainState:
     """Everything that training changes: weights, optimizer, averages and carried state.
@@ -81,10 +83,11 @@ def restore(state, path):
         ) from error
 
 
-def restore_weights(model, path):
+def restore_weights(model, path, new_tokens=0):
     """Reads a model's weights, and where averages of them were kept, those instead.
 
-    Low-rank updates of a model whose checkpoint has none stay as they are.
+    Low-rank updates of a model whose checkpoint has none stay as they are. The checkpoint's tables
+    may lack the last `new_tokens` tokens; see `extended`.
 
     Raises:
       UserError: they do not fit the model.
@@ -98,14 +101,39 @@ def restore_weights(model, path):
             f"{path}: has low-rank updates; begin from what scripts/convert.py makes of it, or with "
             "the same Experiment.adaptation"
         )
-    restore(tf.train.Checkpoint(model=by_path(weights)), path)
+    by_name = by_path(weights)
+    for key, variable in list(by_name.items()):
+        there = names.get(f"model/{escaped(key)}/{VALUE}")
+        more = variable.shape[0] - there[0] if there else 0
+        if 0 < more <= new_tokens:
+            variable.assign(extended(reader.get_tensor(f"model/{escaped(key)}/{VALUE}"), more))
+            del by_name[key]
+    restore(tf.train.Checkpoint(model=by_name), path)
     if not updated and len(weights) < len(model.weights):
         return  # averages are of all that learned then
     for i, variable in enumerate(model.trainable_variables):
-        name = f"averages/{i}/.ATTRIBUTES/VARIABLE_VALUE"
+        name = f"averages/{i}/{VALUE}"
         if not reader.has_tensor(name):
             break
-        variable.assign(reader.get_tensor(name))
+        average = reader.get_tensor(name)
+        if average.shape != tuple(variable.shape):
+            average = extended(average, variable.shape[0] - len(average))
+        variable.assign(average)
+
+
+def escaped(key):
+    """A key of a dict as TensorFlow's checkpoints write it."""
+    return key.replace(".", "..").replace("/", ".S")
+
+
+def extended(table, count):
+    """A table [V, ...] with rows for `count` tokens more, each the mean of those that there are.
+
+    So they are neither much likelier nor much less likely than others (Hewitt 2021, "Initializing
+    New Word Embeddings for Pretrained Language Models").
+    """
+    mean = table.mean(axis=0, dtype="float64").astype(table.dtype)
+    return np.concatenate([table, np.broadcast_to(mean, (count, *table.shape[1:]))])
 
 
 def restore_mean(model, paths):

@@ -168,7 +168,8 @@ def train(
             row_tokens=experiment.sequence_length,
         )
         state = TrainState(step)
-        now = begin_from(state, saved, newest, initial_checkpoint)
+        new_tokens = tokenizer.vocabulary_size - tokenizer.plain.vocabulary_size
+        now = begin_from(state, saved, newest, initial_checkpoint, new_tokens)
         notes = saved.notes(newest)
         if now >= steps:
             print(f"{model_dir}: is trained for its {now:,} steps already; a higher STEPS goes on")
@@ -260,11 +261,11 @@ def evaluate(experiment, model_dir, split):
     return found
 
 
-def begin_from(state, saved, newest, initial_checkpoint):
+def begin_from(state, saved, newest, initial_checkpoint, new_tokens):
     """Restores what there is, in this order, and says so; returns the step to go on from.
 
     1. the newest sound checkpoint of the model_dir;
-    2. the weights of `initial_checkpoint`;
+    2. the weights of `initial_checkpoint`, whose tables may lack `new_tokens` tokens;
     3. nothing: the model is as it was made.
     """
     if newest is not None:
@@ -274,10 +275,10 @@ def begin_from(state, saved, newest, initial_checkpoint):
     if initial_checkpoint:
         path = os.path.expanduser(initial_checkpoint)
         if is_checkpoint(path):
-            read_weights(state.model, path)
+            read_weights(state.model, path, new_tokens)
         else:
             path = checkpoints.find(path)
-            restore_weights(state.model, path)
+            restore_weights(state.model, path, new_tokens)
         state.reset_averages()
         print(f"begins at step 0 with the weights of {path}")
     else:

@@ -147,7 +147,7 @@ class LanguageModel(keras.Model):
         """Lays all matrices out for decoding, as `Compact` of this kind, for good.
 
         Args:
-          kind: "float32", "bfloat16" or "int8".
+          kind: one of `compact.KINDS`.
 
         Returns:
           the model.

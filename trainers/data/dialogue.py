@@ -14,6 +14,7 @@ from trainers.chat import EOS_TEXT, Chat
 from trainers.data.special_tokens import SEPARATOR
 from trainers.data.tasks import Task
 from trainers.errors import UserError
+from trainers.hugging_face import folder, tokenizer
 
 ROLES = ("system", "user", "assistant")
 NAMES_OF_ROLES = {**{role: role for role in ROLES}, "human": "user", "gpt": "assistant"}
@@ -37,13 +38,14 @@ def conversation(
 
     Args:
       source: see sources.py.
-      template: of the chat: "plain", "chatml", a file, or Jinja as Hugging Face's models have.
+      template: of the chat: "plain", "chatml", a file, Jinja as Hugging Face's models have, or the
+        folder of such a model or of a run, for the one that it has.
       messages: the field of a record that has the list of messages.
       role, content: fields of a message.
       roles: what the data calls them to "system", "user" and "assistant"; None for these names,
         and "human" and "gpt".
       special_tokens: texts of the template that are a token each; None for those it has of the
-        form <|...|>. `eos_token`, where it writes that, is <eos> itself.
+        form <|...|>, and of a model's folder also for those of its tokenizer. `eos_token`, where it writes that, is <eos> itself.
       metrics: names of metrics of decoded answers.
 
     Raises:
@@ -179,12 +181,21 @@ class Conversations(Task):
             return chat_template.TEMPLATES[self.template]
         if re.search("{[{%]", self.template):
             return self.template
-        if not os.path.isfile(self.template):
+        path = os.path.expanduser(self.template)
+        if os.path.isdir(path):
+            found = folder.chat_template(path)
+            if not found:
+                raise UserError(
+                    f"template = {self.template!r}: that model has no chat template; choose one of "
+                    + ", ".join(map(repr, chat_template.TEMPLATES))
+                )
+            return found
+        if not os.path.isfile(path):
             raise UserError(
-                f"template = {self.template!r}: neither a file, nor Jinja, nor one of "
-                + ", ".join(chat_template.TEMPLATES)
+                f"template = {self.template!r}: neither a file, nor a model's folder, nor Jinja, "
+                "nor one of " + ", ".join(chat_template.TEMPLATES)
             )
-        with open(self.template, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             return file.read()
 
     @functools.cached_property
@@ -192,6 +203,9 @@ class Conversations(Task):
         found = self.listed
         if found is None:
             found = re.findall(r"<\|[^<>|\s{}]+\|>", self.chat_template)
+            if folder.is_checkpoint(os.path.expanduser(self.template)):
+                known = tokenizer.load(os.path.expanduser(self.template)).special_ids
+                found += [text for text in known if text in self.chat_template]
         eos = [EOS_TEXT] if re.search(r"\beos_token\b", self.chat_template) else []
         return tuple(dict.fromkeys([*eos, *found]))
 

@@ -58,7 +58,7 @@ class PretrainedBpeTokenizer(Tokenizer):
                     f"{vocabulary_size}: they are not of the same checkpoint"
                 )
             self.vocabulary_size = vocabulary_size
-        self.special_ids = {text: self.swapped(i) for text, i in added.items() if text != eos}
+        self.special_ids = {text: int(self.swapped(i)) for text, i in added.items()}
         self.vocabulary = {text: self.swapped(i) for text, i in vocabulary.items()}
         self.pieces = [b""] * self.vocabulary_size
         ordinary = {text: i for text, i in self.vocabulary.items() if text not in added}

@@ -41,6 +41,10 @@ class SpecialTokenizer(Tokenizer):
         self.vocabulary_size = inner.vocabulary_size + len(own)
         self.pattern = pattern_of(self.ids)
 
+    @property
+    def plain(self):
+        return self.inner
+
     def encode(self, text):
         return self.encode_batch([text])[0]
 
@@ -125,8 +129,9 @@ class SpecialTokenizer(Tokenizer):
 
 def with_special_tokens(tokenizer, special_tokens):
     """A tokenizer that knows separators, and these special tokens beside those it has."""
-    inner = getattr(tokenizer, "inner", tokenizer)
-    return SpecialTokenizer(inner, dict.fromkeys([*tokenizer.special_tokens, *special_tokens]))
+    return SpecialTokenizer(
+        tokenizer.plain, dict.fromkeys([*tokenizer.special_tokens, *special_tokens])
+    )
 
 
 def pattern_of(special_tokens):

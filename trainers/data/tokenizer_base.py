@@ -78,6 +78,11 @@ class Tokenizer:
         raise NotImplementedError
 
     @property
+    def plain(self) -> "Tokenizer":
+        """The tokenizer without the special tokens that were added to it."""
+        return self
+
+    @property
     def fingerprint(self) -> str:
         """Equal for tokenizers that give equal ids."""
         digest = hashlib.sha256(self.kind.encode())

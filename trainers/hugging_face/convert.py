@@ -52,7 +52,7 @@ def to_model_dir(path, model_dir):
     recipe = settings.Settings(path)
     settings.read_text(recipe, RECIPES[family_of(path, described).model])
     context = described.get("max_position_embeddings") or described.get("n_positions") or CONTEXT
-    template = chat_template(path)
+    template = folder.chat_template(path)
     found = {("", "Experiment", "sequence_length"): min(context, CONTEXT)}
     if template:
         found["", "export", "chat_template"] = template
@@ -98,28 +98,15 @@ def from_model_dir(model_dir, path):
     config.load(config.check([], [], model_dir))
     experiment = Experiment()
     model, read, _ = experiment.load(ModelDir(model_dir))
-    inner = getattr(read, "inner", read)
     partial = f"{path.rstrip('/')}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         context = model.context_length or experiment.sequence_length
         load.save_model(
-            model, partial, getattr(inner, "eos_id", 0), max_position_embeddings=context
+            model, partial, getattr(read.plain, "eos_id", 0), max_position_embeddings=context
         )
         written = tokenizer.write(read, partial)
         os.rename(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return model, written
-
-
-def chat_template(path):
-    """The template of a folder, "" where it has none."""
-    file = os.path.join(path, "chat_template.jinja")
-    if os.path.isfile(file):
-        with open(file, encoding="utf-8") as text:
-            return text.read()
-    given = (tokenizer.read_json(os.path.join(path, tokenizer.SETTINGS)) or {}).get("chat_template")
-    if isinstance(given, list):  # several, by name
-        given = {each["name"]: each["template"] for each in given}.get("default")
-    return given or ""

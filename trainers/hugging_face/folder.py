@@ -11,6 +11,7 @@ import numpy as np
 
 from trainers.errors import UserError
 
+TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
 CONFIG, INDEX, WEIGHTS = "config.json", "model.safetensors.index.json", "model.safetensors"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 CONVERT = (
@@ -72,20 +73,38 @@ def is_checkpoint(path):
     return os.path.isfile(os.path.join(path, CONFIG))
 
 
+def read_json(path):
+    if not os.path.isfile(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise UserError(f"{path}: is not JSON ({error})") from None
+
+
 def read_config(path):
     if not os.path.isdir(path):
         raise UserError(f"{path}: there is no such folder")
     file = os.path.join(path, CONFIG)
     if not os.path.isfile(file):
         raise UserError(f"{path}: has no {CONFIG}: it is no model of Hugging Face, or not complete")
-    with open(file, encoding="utf-8") as text:
-        try:
-            config = json.load(text)
-        except ValueError as error:
-            raise UserError(f"{file}: is not JSON ({error})") from None
+    config = read_json(file)
     if not isinstance(config, dict) or "model_type" not in config:
         raise UserError(f"{file}: names no model_type")
     return config
+
+
+def chat_template(path):
+    """The template of a folder, a model_dir's as well; "" where it has none."""
+    file = os.path.join(path, TEMPLATE)
+    if os.path.isfile(file):
+        with open(file, encoding="utf-8", newline="") as text:
+            return text.read()
+    given = (read_json(os.path.join(path, TOKENIZER_CONFIG)) or {}).get("chat_template")
+    if isinstance(given, list):  # several, by name
+        given = {each["name"]: each["template"] for each in given}.get("default")
+    return given or ""
 
 
 def find_weights(path):

@@ -9,6 +9,7 @@ from trainers.errors import UserError
 from trainers.hugging_face import folder as folders
 from trainers.hugging_face import tokenizer
 from trainers.hugging_face.families import family_for, family_of, settings_of
+from trainers.train_state import extended
 from zoo.layers import initializers
 
 # What checkpoints hold beside weights: masks and frequencies, which a model works out itself.
@@ -35,8 +36,14 @@ def load_model(path):
     return model
 
 
-def read_weights(model, path):
+def read_weights(model, path, new_tokens=0):
     """Gives a model the weights of a checkpoint of its architecture.
+
+    Args:
+      model: of the zoo.
+      path: of the folder.
+      new_tokens: how many of the model's last tokens the checkpoint may lack; see
+        `train_state.extended`.
 
     Raises:
       UserError: a weight is missing, has another shape, or has no place in the model.
@@ -45,6 +52,8 @@ def read_weights(model, path):
     family = family_of(path, folder.config)
     settings = whole_settings(model)
     eos = tokenizer.eos_id(folder.config)
+    lacking = model.vocabulary_size - folder.config["vocab_size"]
+    lacking = lacking if 0 < lacking <= new_tokens else 0
     variables = {
         variable.path.removeprefix(f"{model.name}/"): variable
         for variable in model.weights
@@ -52,13 +61,16 @@ def read_weights(model, path):
     }
     for weight in family.weights(settings, family.prefix(folder)):
         variable = variables.pop(weight.ours)
-        shapes = weight.their_shapes(variable.shape)
+        shape = variable.shape
+        if weight.tokens:
+            shape = (shape[0] - lacking, *shape[1:])
+        shapes = weight.their_shapes(shape)
         if weight.optional and weight.theirs[0] not in folder:
             arrays = [np.zeros(shape, "float32") for shape in shapes]
         else:
             arrays = [folder.read(n, s) for n, s in zip(weight.theirs, shapes, strict=True)]
         array = weight.join(arrays)
-        variable.assign(reordered(array, eos) if weight.tokens else array)
+        variable.assign(extended(reordered(array, eos), lacking) if weight.tokens else array)
     left = folder.unread.difference(family.copies(settings))
     left = [name for name in left if not name.endswith(BUFFERS)]
     if variables or left:

@@ -11,9 +11,9 @@ from trainers.data.simple_tokenizers import BytesTokenizer
 from trainers.data.special_tokens import with_special_tokens
 from trainers.data.tokenizer_base import EOS
 from trainers.errors import UserError
-from trainers.hugging_face.folder import read_config
+from trainers.hugging_face.folder import TOKENIZER_CONFIG, read_config, read_json
 
-FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+FILE = "tokenizer.json"
 
 
 def load(path):
@@ -92,16 +92,6 @@ def ids_of(description):
     return {**description["model"]["vocab"], **added}
 
 
-def read_json(path):
-    if not os.path.isfile(path):
-        return None
-    with open(path, encoding="utf-8") as file:
-        try:
-            return json.load(file)
-        except ValueError as error:
-            raise UserError(f"{path}: is not JSON ({error})") from None
-
-
 def write(tokenizer, path):
     """Writes a tokenizer for Transformers, where it is one of bytes or of byte-pair encoding.
 
@@ -113,7 +103,7 @@ def write(tokenizer, path):
         return False
     description, eos = described
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eos}
-    for name, value in ((FILE, description), (SETTINGS, settings)):
+    for name, value in ((FILE, description), (TOKENIZER_CONFIG, settings)):
         with open(os.path.join(path, name), "w", encoding="utf-8") as file:
             json.dump(value, file, ensure_ascii=False, indent=2)
     return True
@@ -121,7 +111,7 @@ def write(tokenizer, path):
 
 def description_of(tokenizer):
     """(what is to be in tokenizer.json, the text of its end), or None."""
-    inner = getattr(tokenizer, "inner", tokenizer)
+    inner = tokenizer.plain
     if isinstance(inner, PretrainedBpeTokenizer):
         description, eos = copy.deepcopy(inner.description), inner.eos
     elif isinstance(inner, BytePairTokenizer | BytesTokenizer):

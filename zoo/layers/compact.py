@@ -5,7 +5,8 @@ import numpy as np
 from keras import ops
 
 # The greatest whole number that a weight becomes; None for weights as they are.
-KINDS = {"float32": None, "bfloat16": None, "int16": 32767, "int8": 127}
+KINDS = {"float32": None, "bfloat16": None, "int16": 32767, "int8": 127, "int4": 7}
+GROUP = 32  # weights of a row that share a scale in four bits
 
 
 class Compact(keras.layers.Layer):
@@ -17,7 +18,9 @@ class Compact(keras.layers.Layer):
     Args:
       matrix: [O, I], rows of which are the weights of an output.
       kind: "float32"; "bfloat16"; "int16" or "int8" with a scale for each row, so that its
-        largest weight is the largest number (symmetric, round to nearest).
+        largest weight is the largest number (symmetric, round to nearest); "int4" with a scale for
+        each 32 weights of a row, see `four_bits`. That is the smallest; unpacking takes the time
+        that reading less of it saves.
 
     Raises:
       ValueError: an unknown kind.
@@ -29,7 +32,12 @@ class Compact(keras.layers.Layer):
             raise ValueError(f"weights {kind!r} are none of {', '.join(map(repr, KINDS))}")
         matrix = np.asarray(ops.convert_to_numpy(matrix), "float32")
         self.scale = None
-        if KINDS[kind]:
+        self.width = matrix.shape[1]
+        self.packed = kind == "int4"
+        if self.packed:
+            matrix, scale = four_bits(matrix)
+            self.scale, kind = self.weight("scale", scale, "float32"), "uint8"
+        elif KINDS[kind]:
             scale = np.abs(matrix).max(axis=1) / KINDS[kind]
             matrix = np.rint(matrix / np.where(scale == 0, 1, scale)[:, None])
             self.scale = self.weight("scale", scale, "float32")
@@ -54,13 +62,66 @@ class Compact(keras.layers.Layer):
         matrix, scale = self.matrix.value, ops.cast(here, x.dtype)
         if self.scale is not None:
             matrix = ops.where(here, matrix, ops.zeros_like(matrix))
-            scale = ops.cast(self.scale.value, x.dtype)
-        return ops.einsum("oi,...i->...o", ops.cast(matrix, x.dtype), x) * scale
+            if not self.packed:
+                scale = ops.cast(self.scale.value, x.dtype)
+        if not self.packed:
+            return ops.einsum("oi,...i->...o", ops.cast(matrix, x.dtype), x) * scale
+        x = ops.pad(x, [[0, 0]] * (len(x.shape) - 1) + [[0, 2 * matrix.shape[1] - self.width]])
+        weights, inputs = unpacked(matrix, self.scale.value), ops.split(x, 2, axis=-1)
+        halves = zip(weights, inputs, strict=True)
+        low, high = (ops.einsum("oi,...i->...o", ops.cast(w, x.dtype), part) for w, part in halves)
+        return (low + high) * scale
 
     def rows(self, index):
         """int32 [...] -> float32 [..., I], the rows themselves."""
+        if self.packed:
+            packed, scale = (
+                ops.take(part.value, index, axis=0) for part in (self.matrix, self.scale)
+            )
+            return ops.concatenate(unpacked(packed, scale), axis=-1)[..., : self.width]
         rows = ops.cast(ops.take(self.matrix.value, index, axis=0), "float32")
         return rows if self.scale is None else rows * ops.take(self.scale, index)[..., None]
+
+
+def four_bits(matrix):
+    """Weights as whole numbers from -7 to 7, and a scale for each group of them.
+
+    The scale of a group is the one of several, at most as large as brings its largest weight to 7,
+    that leaves the least squared error: what is beyond 7 is cut off (as OCTAV and others do).
+
+    Args:
+      matrix: float32 [O, I].
+
+    Returns:
+      (uint8 [O, J / 2], two numbers in each, of column j and of column j + J / 2, each plus 8;
+      float32 [O, J / GROUP]), where J is I, rounded up to whole groups in each half.
+    """
+    rows, width = matrix.shape
+    matrix = np.pad(matrix, [(0, 0), (0, -width % (2 * GROUP))])
+    groups = matrix.reshape(rows, -1, GROUP)
+    whole = np.maximum(np.abs(groups).max(axis=2, keepdims=True) / 7, 1e-30)
+    best, scale = np.full_like(whole, np.inf), whole
+    for share in np.linspace(1, 0.7, 7, dtype="float32"):
+        rounded = np.clip(np.rint(groups / (share * whole)), -7, 7) * (share * whole)
+        error = np.square(rounded - groups).sum(axis=2, keepdims=True)
+        scale = np.where(error < best, share * whole, scale)
+        best = np.minimum(error, best)
+    numbers = np.clip(np.rint(groups / scale), -7, 7).astype("int8").reshape(rows, -1) + 8
+    low, high = np.split(numbers.astype("uint8"), 2, axis=1)
+    return low | high << 4, scale[..., 0]
+
+
+def unpacked(packed, scale):
+    """The two halves of rows that `four_bits` packed, each float32 [..., J / 2]."""
+    numbers = ops.bitwise_and(packed, 15), ops.bitwise_right_shift(packed, 4)
+    shape = (*packed.shape[:-1], -1, GROUP)
+    return [
+        ops.reshape(
+            ops.reshape(ops.cast(part, "float32") - 8.0, shape) * scales[..., None],
+            (*packed.shape[:-1], packed.shape[-1]),
+        )
+        for part, scales in zip(numbers, ops.split(scale, 2, axis=-1), strict=True)
+    ]
 
 
 def always(x):

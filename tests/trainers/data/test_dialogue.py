@@ -234,7 +234,7 @@ def test_a_record_without_messages_is_named():
     [
         (
             "nowhere.jinja",
-            "template = 'nowhere.jinja': neither a file, nor Jinja, nor one of plain",
+            "template = 'nowhere.jinja': neither a file, nor a model's folder",
         ),
         ("{% for %}", "the chat template cannot render"),
         ("{{ messages[0].name }}", "no attribute 'name'"),
