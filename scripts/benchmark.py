@@ -12,6 +12,8 @@ Works, of which --only takes names or their beginnings:
   help         the command line's help
   startup      the quickstart, from its start to its first trained step
   checkpoint   saving a model of 124 million parameters, against writing as many bytes
+  fine_tuning  a step of a pretrained GPT-2 against Transformers on PyTorch; memory of low-rank
+               updates; loading a checkpoint
   workers      two workers on half the cores each, against one process on all of them
   decode       tokens drawn and read by GPT-2's shape, against Transformers' on PyTorch and
                keras-hub's; "decode keras-hub" for a part
@@ -41,6 +43,7 @@ sys.path.insert(0, HERE)
 import beam  # noqa: E402 - found in the folder above
 import command_line  # noqa: E402
 import decode  # noqa: E402
+import fine_tuning  # noqa: E402
 import memory  # noqa: E402
 import positions  # noqa: E402
 from shapes import train_step_works  # noqa: E402
@@ -56,7 +59,7 @@ flags.DEFINE_string("shakespeare", None, "Path of Tiny Shakespeare, input.txt.")
 flags.DEFINE_integer("shakespeare_steps", 300, "Steps of our run.", lower_bound=1)
 
 SHAKESPEARE_LOSS = 1.88
-PEERS = ("train_step", "decode", "beam", "shakespeare")
+PEERS = ("train_step", "fine_tuning", "decode", "beam", "shakespeare")
 
 
 def wanted(work):
@@ -147,6 +150,10 @@ def workers_rows():
         f"{beyond:.2f} without it",
         "<= 1.10",
     )
+
+
+def fine_tuning_rows():
+    yield from fine_tuning.rows(FLAGS.peer_python, FLAGS.repeats, FLAGS.seconds)
 
 
 def decode_rows():
@@ -245,6 +252,7 @@ MEASURED = {
     "memory": memory_rows,
     "checkpoint": checkpoint_rows,
     "workers": workers_rows,
+    "fine_tuning": fine_tuning_rows,
     "decode": decode_rows,
     "positions": positions_rows,
     "beam": beam_rows,
