@@ -9,6 +9,7 @@ Works, of which --only takes names or their beginnings:
   store        batches from a store of 2e8 tokens
   memory       peak memory and time of a train step: the loss in chunks against all logits at
                once, blocks recomputed against kept; the peer's column has the other way
+  estimate     peak memory of train steps; the peer's column has what was said before
   help         the command line's help
   startup      the quickstart, from its start to its first trained step
   checkpoint   saving a model of 124 million parameters, against writing as many bytes
@@ -45,6 +46,7 @@ import command_line  # noqa: E402
 import decode  # noqa: E402
 import fine_tuning  # noqa: E402
 import memory  # noqa: E402
+import memory_estimates  # noqa: E402
 import positions  # noqa: E402
 from shapes import train_step_works  # noqa: E402
 from turns import alternate  # noqa: E402
@@ -110,6 +112,10 @@ def store_rows():
 
 def memory_rows():
     yield from memory.rows(FLAGS.repeats, FLAGS.seconds)
+
+
+def estimate_rows():
+    yield from memory_estimates.rows()
 
 
 def help_rows():
@@ -250,6 +256,7 @@ MEASURED = {
     "help": help_rows,
     "startup": startup_rows,
     "memory": memory_rows,
+    "estimate": estimate_rows,
     "checkpoint": checkpoint_rows,
     "workers": workers_rows,
     "fine_tuning": fine_tuning_rows,

@@ -135,6 +135,11 @@ def num_workers(strategy):
     return sum(len(tasks) for tasks in jobs.values()) or 1
 
 
+def local_replicas(strategy):
+    """Replicas of this process."""
+    return strategy.num_replicas_in_sync // num_workers(strategy)
+
+
 def told_by_all(strategy, number):
     """What each replica's process says, as float64 [replicas]; every worker must ask."""
     return tell_all(strategy)(tf.constant([number], tf.float64)).numpy()

@@ -22,6 +22,7 @@ from trainers.hugging_face.load import read_weights
 from trainers.interruption import Interruption
 from trainers.loop import Loop
 from trainers.losses import CrossEntropy
+from trainers.memory import check_run
 from trainers.model_dir import ModelDir
 from trainers.recovery import Recovery
 from trainers.step import TrainStep
@@ -29,8 +30,6 @@ from trainers.text_model import TextModel
 from trainers.throughput import Throughput
 from trainers.train_state import TrainState, restore_weights
 from trainers.xla import use_xla
-
-# What tells one measure of metrics.jsonl from another.
 
 
 @gin.configurable(denylist=["experiment", "model_dir"])
@@ -62,6 +61,7 @@ def train(
     recovery: Callable = Recovery,
     initial_checkpoint: str | None = None,
     callbacks: Sequence[Callable] = (),
+    check_memory: bool = True,
     export_at_end: bool = True,
 ):
     """Trains a model, evaluates it on the way, and exports it; goes on with what is there.
@@ -102,6 +102,7 @@ def train(
       initial_checkpoint: model_dir or checkpoint whose weights a new run begins with; or one of
         Transformers, a folder with config.json and model.safetensors.
       callbacks: functions to further Keras callbacks; see callbacks/.
+      check_memory: whether to refuse what clearly needs more memory than there is.
       export_at_end: whether to export the model when it is trained.
 
     Raises:
@@ -130,6 +131,10 @@ def train(
             raise UserError(f"{model_dir}: workers see other checkpoints in it; it must be shared")
         model, tokenizer = experiment.make(directory, strategy, anew=newest is None)
         freeze(model, frozen)
+        if check_memory:
+            of_a_step = accumulation, ema_decay > 0, use_xla(xla)
+            rule = optimizer(learning_rate=learning_rate)
+            check_run(experiment, model, rule, strategy, *of_a_step)
         plan = experiment.make_plan("train", model, tokenizer, directory, training=True)
         evaluation = None
         if "validation" in experiment.task.splits:

@@ -62,11 +62,12 @@ def make_steps(way, layers, batch, length, vocabulary):
     from zoo.layers.dropout import step_seed
 
     class PlainStep(step.TrainStep):
-        def sums_of_micro_batch(self, features, state, seed):
+        def sums_of_micro_batch(self, features, state, seed, scale):
             variables = [variable.value for variable in self.model.trainable_variables]
             with step_seed(seed), tf.GradientTape() as tape:
                 logits, state = self.model(features, state=state, training=True)
                 objective, nll = self.objective(logits, features["targets"], features["weights"])
+                objective *= scale
             gradients = tape.gradient(objective, variables, unconnected_gradients="zero")
             gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
             return [nll, tf.reduce_sum(features["weights"]), *gradients], state

@@ -38,6 +38,13 @@ def test_a_missing_file_is_named(complaint, tmp_path):
     )
 
 
+def test_what_clearly_does_not_fit_into_memory_is_refused_with_what_would_help(complaint):
+    message = complaint(BATCH_SIZE=40_000_000)
+    assert message.startswith("training needs about ") and "activations" in message
+    assert "; ACCUMULATION = " in message
+    assert message.endswith("train.check_memory = False tries nevertheless")
+
+
 def test_an_empty_file_is_named(complaint, tmp_path):
     path = written(tmp_path / "empty.txt", b"")
     assert complaint(TRAIN_FILES=path) == f"{path}: no text in it, for the train split"
@@ -83,8 +90,8 @@ def test_a_field_that_a_line_lacks_is_named(complaint, tmp_path):
 
 
 def test_a_row_longer_than_the_data_is_refused(complaint):
-    message = complaint(SEQUENCE_LENGTH=100_000)
-    assert message.startswith("SEQUENCE_LENGTH = 100000: the train split has only ")
+    message = complaint(SEQUENCE_LENGTH=5000, BATCH_SIZE=1)
+    assert message.startswith("SEQUENCE_LENGTH = 5000: the train split has only ")
 
 
 def test_a_vocabulary_too_large_for_the_data_is_refused(complaint):
