@@ -9,7 +9,7 @@ from typing import Literal
 import gin
 import keras
 
-from trainers import checkpoints, config, decoded, metrics, optimizers, schedules, strategies
+from trainers import checkpoints, config, decoded, optimizers, reference, schedules, strategies
 from trainers.adaptation import freeze, scale_rates
 from trainers.callbacks import metrics_file, tensorboard
 from trainers.callbacks.decoded_evaluation import DecodedEvaluation
@@ -23,14 +23,13 @@ from trainers.interruption import Interruption
 from trainers.loop import Loop
 from trainers.losses import CrossEntropy
 from trainers.model_dir import ModelDir
+from trainers.preferences import evaluation_of
 from trainers.recovery import Recovery
 from trainers.step import TrainStep
 from trainers.text_model import TextModel
 from trainers.throughput import Throughput
 from trainers.train_state import TrainState, restore_weights
 from trainers.xla import use_xla
-
-# What tells one measure of metrics.jsonl from another.
 
 
 @gin.configurable(denylist=["experiment", "model_dir"])
@@ -80,7 +79,7 @@ def train(
         and stops; None for no limit.
       optimizer: function of `learning_rate` to a Keras optimizer.
       schedule: see schedules.py.
-      objective: function to a training objective; see losses.py.
+      objective: function to a training objective; see losses.py and preferences.py.
       loss_per: whether gradients are of the mean loss of a token, or of a row's summed loss as
         in papers on LSTMs.
       clip_norm: largest global norm of the gradient; 0 for no clipping.
@@ -120,6 +119,8 @@ def train(
         chief = strategies.is_chief(strategy)
         watchers = [callback() for callback in callbacks]
         check_best_metric(best_metric, watchers, experiment.task)
+        made_objective = objective()
+        made_objective.check(experiment.task)
         if chief:
             held.enter_context(directory.locked())
         saved = checkpoints.Checkpoints(
@@ -131,10 +132,10 @@ def train(
         model, tokenizer = experiment.make(directory, strategy, anew=newest is None)
         freeze(model, frozen)
         plan = experiment.make_plan("train", model, tokenizer, directory, training=True)
-        evaluation = None
+        evaluation, held_out = None, None
         if "validation" in experiment.task.splits:
             held_out = experiment.make_plan("validation", model, tokenizer, directory)
-            evaluation = metrics.Evaluation(model, held_out, strategy, use_xla(xla))
+            evaluation = evaluation_of(experiment.task)(model, held_out, strategy, use_xla(xla))
         steps = steps_of(steps, epochs, tokens, plan)
         evaluate_every = evaluate_every_steps or plan.steps_per_epoch
         checkpoint_every = checkpoint_every_steps or evaluate_every
@@ -155,7 +156,7 @@ def train(
         step = TrainStep(
             model,
             model.optimizer,
-            objective(),
+            made_objective,
             strategy,
             rows=experiment.batch_size,
             accumulation=accumulation,
@@ -169,6 +170,11 @@ def train(
         )
         state = TrainState(step)
         now = begin_from(state, saved, newest, initial_checkpoint)
+        if experiment.task.pairs:
+            if newest is None:
+                reference.keep(experiment, model, tokenizer, directory, strategy, use_xla(xla))
+            for each in filter(None, (plan, held_out)):
+                reference.give(each, directory)
         notes = saved.notes(newest)
         if now >= steps:
             print(f"{model_dir}: is trained for its {now:,} steps already; a higher STEPS goes on")
@@ -191,7 +197,7 @@ def train(
                 experiment.task,
                 make_text_model,
             ),
-            Throughput(flops_of_step(model, plan), model, strategy),
+            Throughput(flops_of_step(model, plan), model, strategy, made_objective.unit),
             recovery(),
             interruption,
             notes,
@@ -233,7 +239,9 @@ def evaluate(experiment, model_dir, split):
     model, tokenizer, steps = experiment.load(directory, strategy)
     task = experiment.task  # as the tokenizer reads it
     plan = experiment.make_plan(split, model, tokenizer, directory)
-    found = metrics.Evaluation(model, plan, strategy, use_xla("auto")).run()
+    if task.pairs:
+        reference.give(plan, directory)
+    found = evaluation_of(task)(model, plan, strategy, use_xla("auto")).run()
     answers = None
     if answers_are_scored:
         decoding = DecodedEvaluation()
