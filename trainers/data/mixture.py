@@ -24,12 +24,12 @@ class Mixture:
       most_examples, temperature: see `mixture`.
     """
 
-    pairs: ClassVar[bool] = False
-
     tasks: dict[str, Any]
     rates: dict[str, float] | None = None
     most_examples: int | None = None
     temperature: float = 1.0
+
+    pairs: ClassVar[bool] = False
 
     @property
     def kind(self):

@@ -123,9 +123,9 @@ class ChatPair:
 class Preferences(Task):
     """Pairs of text-to-text examples. `reader`: function of a record, as `TextPair`."""
 
-    pairs: ClassVar[bool] = True
-
     reader: Any = None
+
+    pairs: ClassVar[bool] = True
 
     def examples(self, split) -> Iterator[dict]:
         for record in self.source.records(split):

@@ -32,8 +32,6 @@ class Task:
       pairs: whether examples come in pairs, an answer and one that is worse; see preferences.py.
     """
 
-    pairs: ClassVar[bool] = False
-
     kind: Literal["language_modelling", "text_to_text", "conversation"]
     source: Any
     targets: str
@@ -42,6 +40,8 @@ class Task:
     metrics: tuple[str, ...] = ()
     references: str = ""
     empty_targets: Literal["error", "skip"] = "error"
+
+    pairs: ClassVar[bool] = False
 
     @property
     def splits(self) -> tuple[str, ...]:
