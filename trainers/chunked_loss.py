@@ -1,5 +1,7 @@
 """The loss and its gradients a few tokens at a time: never all the logits of a batch at once."""
 
+import functools
+
 import tensorflow as tf
 
 # Logits in one chunk, 128 MiB of float32. Each chunk adds to the gradient of the whole softmax
@@ -13,21 +15,25 @@ def loss_and_gradients(model, objective, features, state, scale=1.0):
 
     Each chunk's logits are made, differentiated and forgotten before the next chunk's, so that
     nothing is computed twice; what reaches the hidden vectors goes on through the model at once.
+    Only an objective that weighs tokens by their log-probabilities has the logits made once more.
 
     Args:
       model: a LanguageModel.
-      objective: see losses.CrossEntropy.
+      objective: see losses.Objective.
       features: int32 [B, T], see LanguageModel; with `targets` and float32 `weights`.
       state: a nest of [B, ...], what a recurrent model carries.
       scale: scalar that multiplies the objective, and so the gradients, as float16 needs.
 
     Returns:
-      (nll, gradients, new state): the float32 summed loss in nats, without `scale`; the gradient
-      of each of the model's trainable variables, with it, as dense tensors.
+      (sums, gradients, new state): float32 scalars, the loss, what it is to be divided by, and the
+      objective's `measures`, without `scale`; the gradient of each of the model's trainable
+      variables, with it, as dense tensors.
     """
     variables = [variable.value for variable in model.trainable_variables]
     with tf.GradientTape() as body:
         hidden, state = model.hidden(features, state=state, training=True)
+    score = functools.partial(log_probabilities, model, hidden, features["targets"])
+    weights, measured = objective.weigh(features, score)
 
     def differentiate(hidden, targets, weights):
         with tf.GradientTape() as head:
@@ -38,8 +44,7 @@ def loss_and_gradients(model, objective, features, state, scale=1.0):
         reached = {i: dense(g) for i, g in enumerate(gradients) if g is not None}
         return {"nll": nll, "gradients": reached}, of_hidden
 
-    tokens = features["targets"], features["weights"]
-    sums, of_hidden = over_chunks(differentiate, model, hidden, *tokens)
+    sums, of_hidden = over_chunks(differentiate, model, hidden, features["targets"], weights)
     of_hidden = tf.reshape(of_hidden, tf.shape(hidden))
     gradients = body.gradient(hidden, variables, output_gradients=of_hidden)
     for i, gradient in sums["gradients"].items():
@@ -49,7 +54,29 @@ def loss_and_gradients(model, objective, features, state, scale=1.0):
         tf.zeros(variable.shape, variable.dtype) if gradient is None else dense(gradient)
         for gradient, variable in zip(gradients, variables, strict=True)
     ]
-    return sums["nll"], gradients, state
+    if measured is None:
+        measured = [sums["nll"], tf.reduce_sum(weights)]
+    return measured, gradients, state
+
+
+def log_probabilities(model, hidden, targets):
+    """Of target tokens, the logits a chunk of tokens at a time.
+
+    Args:
+      model: a LanguageModel.
+      hidden: [B, T, D], of `model.hidden`.
+      targets: int32 [B, T].
+
+    Returns:
+      float32 [B, T].
+    """
+
+    def score(hidden, targets):
+        logits = model.logits(hidden)
+        return (), -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
+
+    _, found = over_chunks(score, model, hidden, targets)
+    return tf.reshape(found, tf.shape(targets))
 
 
 def over_chunks(function, model, hidden, *of_tokens):

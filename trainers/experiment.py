@@ -105,6 +105,11 @@ class Experiment:
             self.task = self.task.kept(directory)
         self.task.check()
         if self.subword_sampling:
+            if self.task.pairs:
+                raise UserError(
+                    "Experiment.subword_sampling: the reference model has read pairs cut one way; "
+                    "leave it out"
+                )
             self.subword_sampling.check(self.tokenizer)
         strategy = strategies.make_strategy(
             self.strategy, self.cpu_replicas, self.cluster, self.communication, self.tpu

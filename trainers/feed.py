@@ -30,7 +30,7 @@ class Feed:
         self.iterator = None
 
     def run(self, count, throughput):
-        """`count` steps, timed without the very first; float32 [count, 3] as of TrainStep.run."""
+        """`count` steps, timed without the very first; float32 [count, ...] as of TrainStep.run."""
         results = []
         if self.iterator is None:
             self.iterator = iter(self.batches)

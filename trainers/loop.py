@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from trainers import metrics, strategies
+from trainers import strategies
 from trainers.callbacks.states import CallbackStates
 from trainers.callbacks.watching import is_ours
 from trainers.errors import Interrupted, UserError
@@ -189,17 +189,14 @@ class Loop:
         """Logs of the steps since the last report.
 
         Args:
-          results: float32 [N, 3], see TrainStep.run.
+          results: float32 [N, ...], see TrainStep.run.
         """
-        loss, tokens, _ = np.sum(results, axis=0, dtype=np.float64)
-        loss = loss / tokens if tokens else 0.0
+        loss, weight, _, *measures = np.sum(results, axis=0, dtype=np.float64)
+        meta = self.feed.plan.store.meta
         return {
-            "loss": float(loss),
-            "perplexity": metrics.perplexity(loss),
-            "bits_per_byte": metrics.bits_per_byte(loss, self.feed.plan.store.meta),
+            **self.step.objective.figures([loss, weight, *measures], meta),
             "gradient_norm": float(results[-1, 2]),
             "learning_rate": float(self.step.optimizer.learning_rate),
-            "tokens": int(tokens),
             **self.step.loss_scale.report(),
             **self.throughput.report(),
         }

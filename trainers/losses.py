@@ -3,11 +3,68 @@
 import gin
 import tensorflow as tf
 
+from trainers import metrics
 from trainers.errors import UserError
 
 
+class Objective:
+    """What objectives share: a loss that is summed over the tokens of a batch.
+
+    Attributes:
+      unit: what the loss is a mean of, "token" or "pair"; see preferences.DPO for pairs.
+      measures: names of further sums, which are reported as means.
+    """
+
+    unit = "token"
+    measures: tuple[str, ...] = ()
+
+    def check(self, task):
+        """Raises UserError where a task has nothing for the objective to learn from."""
+        if task.pairs != (self.unit == "pair"):
+            what = "pairs of answers" if task.pairs else "no pairs of answers"
+            other = "@DPO" if task.pairs else "@CrossEntropy"
+            raise UserError(
+                f"train.objective = @{type(self).__name__}: the task has {what}; set {other}"
+            )
+
+    def weigh(self, features, log_probabilities):
+        """How much the loss of each token counts.
+
+        Args:
+          features: of a batch, see LanguageModel.
+          log_probabilities: function to those of the target tokens, float32 [B, T].
+
+        Returns:
+          (weights, sums): float32 [B, T]; and a list of scalars, the loss, the number of units and
+          the `measures`, or None where those are the nll and the sum of the weights.
+        """
+        del log_probabilities
+        return features["weights"], None
+
+    def __call__(self, logits, targets, weights):
+        """Sums over tokens.
+
+        Args:
+          logits: float32 [..., V]; targets: int32 [...]; weights: float32 [...].
+
+        Returns:
+          (objective, nll): scalars; what to differentiate, and the plain negative
+          log-likelihood in nats.
+        """
+        raise NotImplementedError
+
+    def figures(self, sums, meta):
+        """What is reported of a loss, a number of units and `measures`, each summed.
+
+        Args:
+          sums: float64.
+          meta: of the store; see data/store.py.
+        """
+        raise NotImplementedError
+
+
 @gin.configurable
-class CrossEntropy:
+class CrossEntropy(Objective):
     """Next-token cross-entropy with optional label smoothing and z-loss.
 
     Args:
@@ -28,15 +85,6 @@ class CrossEntropy:
         self.z_loss = z_loss
 
     def __call__(self, logits, targets, weights):
-        """Sums over tokens.
-
-        Args:
-          logits: float32 [..., V]; targets: int32 [...]; weights: float32 [...].
-
-        Returns:
-          (objective, nll): scalars; what to differentiate, and the plain negative
-          log-likelihood in nats.
-        """
         nll = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
         objective = nll
         if self.label_smoothing or self.z_loss:
@@ -47,3 +95,13 @@ class CrossEntropy:
         if self.z_loss:
             objective += self.z_loss * tf.square(log_z)
         return tf.reduce_sum(objective * weights), tf.reduce_sum(nll * weights)
+
+    def figures(self, sums, meta):
+        loss, tokens = sums
+        loss = float(loss / tokens) if tokens else 0.0
+        return {
+            "loss": loss,
+            "perplexity": metrics.perplexity(loss),
+            "bits_per_byte": metrics.bits_per_byte(loss, meta),
+            "tokens": int(tokens),
+        }

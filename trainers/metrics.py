@@ -22,6 +22,8 @@ class Evaluation:
       xla: compile with XLA where the batches are of one shape.
     """
 
+    columns = 3  # of `sums_of_batch`
+
     def __init__(self, model, plan, strategy, xla=True):
         self.model = model
         self.plan = plan
@@ -51,19 +53,19 @@ class Evaluation:
             sums[name] = self.sums_of_steps(first, last, stop)
             if sums[name] is None:
                 return None
-        found = measures(*sum(sums.values()), self.plan.store.meta)
+        found = self.figures(sum(sums.values()), self.plan.store.meta)
         for name in self.plan.parts:
-            of_part = measures(*sums[name], self.plan.store.meta["parts"][name])
+            of_part = self.figures(sums[name], self.plan.store.meta["parts"][name])
             found |= {f"{name}_{measure}": value for measure, value in of_part.items()}
         if self.plan.evaluation_stride:
             found["evaluation_stride"] = self.plan.evaluation_stride
         return found
 
     def sums_of_steps(self, first, last, stop):
-        """float64 [3] as of `sums_of_batch`, over steps `first` to before `last`; None if stopped."""
+        """float64 as of `sums_of_batch`, over steps `first` to before `last`; None if stopped."""
         self.carried.reset()
         iterator = iter(dataset(self.plan, first, last, self.strategy))
-        totals = np.zeros(3)
+        totals = np.zeros(self.columns)
         for done in range(first, last, STEPS_BETWEEN_QUESTIONS):
             if done and stop():
                 return None
@@ -72,7 +74,7 @@ class Evaluation:
         return totals
 
     def loop(self, iterator, count):
-        totals = tf.zeros(3, tf.float64)
+        totals = tf.zeros(self.columns, tf.float64)
         for _ in tf.range(count):
             sums = self.strategy.run(self._sums, args=(next(iterator),))
             totals += self.strategy.reduce("SUM", sums, axis=None)
@@ -92,6 +94,10 @@ class Evaluation:
         _, measured = over_chunks(measure, self.model, hidden, features["targets"])
         weights = tf.reshape(features["weights"], [-1, 1])
         return tf.reduce_sum(tf.cast(measured, tf.float64) * tf.cast(weights, tf.float64), axis=0)
+
+    def figures(self, sums, meta):
+        """{name: float} of sums as of `sums_of_batch`, and of a store's meta."""
+        return measures(*sums, meta)
 
 
 def measures(loss, correct, tokens, meta):

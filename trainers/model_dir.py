@@ -14,7 +14,8 @@ class ModelDir:
 
     Attributes:
       path: the folder.
-      tokenizer, checkpoints, tensorboard, export, litert, onnx, predictions, data: folders in it.
+      tokenizer, checkpoints, tensorboard, export, litert, onnx, predictions, reference, data:
+        folders in it.
       metrics: the file metrics.jsonl.
       chat_template: the file that a task of dialogue is written by.
     """
@@ -30,6 +31,7 @@ class ModelDir:
         self.litert = os.path.join(path, "litert")
         self.onnx = os.path.join(path, "onnx")
         self.predictions = os.path.join(path, "predictions")
+        self.reference = os.path.join(path, "reference")
         self.data = os.path.join(path, "data")
 
     def __str__(self):

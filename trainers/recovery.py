@@ -39,7 +39,7 @@ class Recovery:
         """Index of the first step that went wrong, or None.
 
         Args:
-          results: float32 [N, 3], see TrainStep.run.
+          results: float32 [N, ...], see TrainStep.run.
           scaled: whether a gradient that is not finite has been dealt with; see loss_scale.py.
           level: mean loss of the report before, if there was one.
         """

@@ -27,7 +27,7 @@ class TrainStep:
     Args:
       model: a LanguageModel.
       optimizer: from `optimizers.prepare`.
-      objective: see losses.CrossEntropy.
+      objective: see losses.Objective.
       strategy: the tf.distribute.Strategy whose scope made model and optimizer.
       rows: rows of the global batch.
       accumulation: micro-batches a step; divides the rows of a replica.
@@ -104,12 +104,14 @@ class TrainStep:
         """`count` steps.
 
         Returns:
-          float32 numpy [count, 3]: summed loss in nats, summed weight, gradient norm, a step.
+          float32 numpy [count, 3 + M], a step: summed loss, the number of units that it is of,
+          gradient norm, and the objective's M `measures`, summed.
         """
         return self._loop(iterator, tf.constant(count)).numpy()
 
     def loop(self, iterator, count):
-        results = tf.TensorArray("float32", count, element_shape=(3,))
+        columns = 3 + len(self.objective.measures)
+        results = tf.TensorArray("float32", count, element_shape=(columns,))
         for i in tf.range(count):
             results = results.write(i, self.step(next(iterator)))
         return results.stack()
@@ -124,10 +126,16 @@ class TrainStep:
 
         def skip():
             self.optimizer.iterations.assign_add(1)
-            loss, weight, *_ = (self.first(each) for each in sums)
-            return tf.stack([loss, weight, float("inf")])
+            loss, weight, measures, _ = self.parted([self.first(each) for each in sums])
+            return tf.stack([loss, weight, float("inf"), *measures])
 
         return self.loss_scale.guard([self.first(each) for each in sums], update, skip)
+
+    def parted(self, sums):
+        """(loss, weight, measures, gradients) of `sums_of_batch`."""
+        loss, weight, *others = sums
+        count = len(self.objective.measures)
+        return loss, weight, others[:count], others[count:]
 
     def first(self, value):
         """Of what is the same in all replicas, that of the first one here."""
@@ -139,7 +147,7 @@ class TrainStep:
 
     def update(self, sums, scale):
         """Clips the mean gradient and hands it to the optimizer."""
-        loss, weight, *gradients = sums
+        loss, weight, measures, gradients = self.parted(sums)
         total = tf.where(weight > 0, weight, 1.0) if self.loss_per == "token" else float(self.rows)
         norm = global_norm(gradients) / (total * scale)
         factor = 1 / (total * scale)
@@ -148,10 +156,10 @@ class TrainStep:
         gradients = [gradient * factor for gradient in gradients]
         self.optimizer.apply(gradients, self.model.trainable_variables)
         self.update_averages()
-        return tf.stack([loss, weight, norm])
+        return tf.stack([loss, weight, norm, *measures])
 
     def sums_of_batch(self, features, scale):
-        """[loss, weight, gradient of each variable times `scale`] summed over a replica's rows."""
+        """[loss, weight, measures, gradient of each variable times `scale`] of a replica's rows."""
         seed = self.step_and_replica_seed()
         state = self.carried.read()
         if self.accumulation == 1:
@@ -163,7 +171,7 @@ class TrainStep:
 
     def sums_of_micro_batches(self, features, state, seed, scale):
         features, state = divided((features, state), self.accumulation)
-        sums = [tf.zeros(()), tf.zeros(())]
+        sums = [tf.zeros(()) for _ in range(2 + len(self.objective.measures))]
         sums += [tf.zeros(v.shape) for v in self.model.trainable_variables]
         states = [
             tf.TensorArray(x.dtype, self.accumulation, element_shape=x.shape[1:])
@@ -180,13 +188,13 @@ class TrainStep:
 
     def sums_of_micro_batch(self, features, state, seed, scale):
         with step_seed(seed):
-            nll, gradients, state = loss_and_gradients(
+            sums, gradients, state = loss_and_gradients(
                 self.model, self.objective, features, state, scale
             )
         # Batches whose lengths change leave some of these shapes unknown.
         for gradient, variable in zip(gradients, self.model.trainable_variables, strict=True):
             gradient.set_shape(variable.shape)
-        return [nll, tf.reduce_sum(features["weights"]), *gradients], state
+        return [*sums, *gradients], state
 
     def step_and_replica_seed(self):
         """int32 [2], a function of the run's seed, the step and the replica."""

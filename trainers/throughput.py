@@ -8,7 +8,7 @@ from trainers.strategies import num_workers
 
 
 class Throughput:
-    """Counts tokens and seconds of training steps alone.
+    """Counts tokens, or pairs of answers, and seconds of training steps alone.
 
     Compilation, evaluation and checkpoints are left out: the clock runs only within
     `measure`, and a caller leaves the first step, which compiles, outside.
@@ -17,25 +17,27 @@ class Throughput:
       flops_per_step: of the model, forward and backward, matrix products only.
       model: whose compute dtype the peak is measured in.
       strategy: logical CPUs are parts of one device, GPUs are one each.
+      unit: what is counted, of the objective.
     """
 
-    def __init__(self, flops_per_step, model, strategy):
+    def __init__(self, flops_per_step, model, strategy, unit="token"):
         self.flops_per_step = flops_per_step
         self.dtype = model.compute_dtype
+        self.unit = unit
         on_gpus = tf.config.list_physical_devices("GPU")
         self.devices = strategy.num_replicas_in_sync if on_gpus else num_workers(strategy)
         self.peak = None
         self.seconds = 0.0
         self.steps = 0
-        self.tokens = 0.0
+        self.units = 0.0
 
     def measure(self, run):
-        """`run()`, whose results [N, 3] are those of TrainStep.run."""
+        """`run()`, whose results [N, ...] are those of TrainStep.run."""
         began = time.perf_counter()
         results = run()
         self.seconds += time.perf_counter() - began
         self.steps += len(results)
-        self.tokens += float(results[:, 1].sum())
+        self.units += float(results[:, 1].sum())
         return results
 
     def report(self):
@@ -46,11 +48,11 @@ class Throughput:
             self.peak = self.devices * matmul_peak(self.dtype)
         flops = self.flops_per_step * self.steps / self.seconds
         speed = {
-            "tokens_per_second": self.tokens / self.seconds,
+            f"{self.unit}s_per_second": self.units / self.seconds,
             "model_flops_per_second": flops,
             "model_flops_utilization": flops / self.peak,
         }
-        self.seconds, self.steps, self.tokens = 0.0, 0, 0.0
+        self.seconds, self.steps, self.units = 0.0, 0, 0.0
         return speed
 
 

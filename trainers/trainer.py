@@ -9,7 +9,7 @@ from typing import Literal
 import gin
 import keras
 
-from trainers import checkpoints, config, decoded, metrics, optimizers, schedules, strategies
+from trainers import checkpoints, config, decoded, optimizers, reference, schedules, strategies
 from trainers.adaptation import freeze, scale_rates
 from trainers.callbacks import metrics_file, tensorboard
 from trainers.callbacks.decoded_evaluation import DecodedEvaluation
@@ -24,6 +24,7 @@ from trainers.loop import Loop
 from trainers.losses import CrossEntropy
 from trainers.memory import check_run
 from trainers.model_dir import ModelDir
+from trainers.preferences import evaluation_of
 from trainers.recovery import Recovery
 from trainers.step import TrainStep
 from trainers.text_model import TextModel
@@ -80,7 +81,7 @@ def train(
         and stops; None for no limit.
       optimizer: function of `learning_rate` to a Keras optimizer.
       schedule: see schedules.py.
-      objective: function to a training objective; see losses.py.
+      objective: function to a training objective; see losses.py and preferences.py.
       loss_per: whether gradients are of the mean loss of a token, or of a row's summed loss as
         in papers on LSTMs.
       clip_norm: largest global norm of the gradient; 0 for no clipping.
@@ -121,6 +122,8 @@ def train(
         chief = strategies.is_chief(strategy)
         watchers = [callback() for callback in callbacks]
         check_best_metric(best_metric, watchers, experiment.task)
+        made_objective = objective()
+        made_objective.check(experiment.task)
         if chief:
             held.enter_context(directory.locked())
         saved = checkpoints.Checkpoints(
@@ -136,10 +139,10 @@ def train(
             rule = optimizer(learning_rate=learning_rate)
             check_run(experiment, model, rule, strategy, *of_a_step)
         plan = experiment.make_plan("train", model, tokenizer, directory, training=True)
-        evaluation = None
+        evaluation, held_out = None, None
         if "validation" in experiment.task.splits:
             held_out = experiment.make_plan("validation", model, tokenizer, directory)
-            evaluation = metrics.Evaluation(model, held_out, strategy, use_xla(xla))
+            evaluation = evaluation_of(experiment.task)(model, held_out, strategy, use_xla(xla))
         steps = steps_of(steps, epochs, tokens, plan)
         evaluate_every = evaluate_every_steps or plan.steps_per_epoch
         checkpoint_every = checkpoint_every_steps or evaluate_every
@@ -160,7 +163,7 @@ def train(
         step = TrainStep(
             model,
             model.optimizer,
-            objective(),
+            made_objective,
             strategy,
             rows=experiment.batch_size,
             accumulation=accumulation,
@@ -175,6 +178,11 @@ def train(
         state = TrainState(step)
         new_tokens = tokenizer.vocabulary_size - tokenizer.plain.vocabulary_size
         now = begin_from(state, saved, newest, initial_checkpoint, new_tokens)
+        if experiment.task.pairs:
+            if newest is None:
+                reference.keep(experiment, model, tokenizer, directory, strategy, use_xla(xla))
+            for each in filter(None, (plan, held_out)):
+                reference.give(each, directory)
         notes = saved.notes(newest)
         if now >= steps:
             print(f"{model_dir}: is trained for its {now:,} steps already; a higher STEPS goes on")
@@ -197,7 +205,7 @@ def train(
                 experiment.task,
                 make_text_model,
             ),
-            Throughput(flops_of_step(model, plan), model, strategy),
+            Throughput(flops_of_step(model, plan), model, strategy, made_objective.unit),
             recovery(),
             interruption,
             notes,
@@ -239,7 +247,9 @@ def evaluate(experiment, model_dir, split):
     model, tokenizer, steps = experiment.load(directory, strategy)
     task = experiment.task  # as the tokenizer reads it
     plan = experiment.make_plan(split, model, tokenizer, directory)
-    found = metrics.Evaluation(model, plan, strategy, use_xla("auto")).run()
+    if task.pairs:
+        reference.give(plan, directory)
+    found = evaluation_of(task)(model, plan, strategy, use_xla("auto")).run()
     answers = None
     if answers_are_scored:
         decoding = DecodedEvaluation()

@@ -6,7 +6,7 @@ import jinja2
 
 from reporting import runs as reading
 from trainers.errors import UserError
-from trainers.text_metrics.table import METRICS, OF_TOKENS, figures_of
+from trainers.text_metrics.table import METRICS, OF_PAIRS, OF_TOKENS, figures_of
 
 # Categorical hues that stay apart for eyes that see fewer colours (Okabe and Ito, 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
@@ -52,7 +52,7 @@ def table_of(runs):
     The best of a row is marked where there are several and one way is better.
     """
     results = [reading.results(run) for run in runs]
-    ways = OF_TOKENS | figures_of(METRICS)
+    ways = OF_TOKENS | OF_PAIRS | figures_of(METRICS)
     rows = []
     for split, name in dict.fromkeys(key for result in results for key in result):
         found = [result.get((split, name)) for result in results]

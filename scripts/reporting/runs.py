@@ -20,7 +20,7 @@ SAMPLES = 20  # answers of a file of predictions
 POINTS = 2000  # of a curve; of more, every so many
 LONGEST = 4000  # characters of a text
 SAMPLE = "sample/"  # as callbacks/samples.py names them
-NOT_FIGURES = (*metrics_file.WHAT, "tokens", "seconds", "model_flops_per_second")
+NOT_FIGURES = (*metrics_file.WHAT, "tokens", "pairs", "seconds", "model_flops_per_second")
 
 
 @dataclasses.dataclass

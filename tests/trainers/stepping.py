@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tests.trainers import pairing
 from tests.trainers.data.made import language_store, pair_store
 from trainers import chunked_loss, losses, metrics, optimizers, strategies
 from trainers.data import batches, example_batches, pipeline
@@ -225,6 +226,7 @@ def in_two_cpus():
         keep(f"{optimizer}/2 replicas", trained("bigram", optimizer, "mirrored", steps=20))
     found["masks"] = masks("mirrored", xla=True)
     found["masks without XLA"] = masks("mirrored", accumulation=2)
+    keep("pairs", pairing.in_two_ways())
     keep("averages", averages())
     keras.config.set_dtype_policy("mixed_float16")
     keep("overflowing", overflowing("mirrored"))

@@ -11,9 +11,15 @@ PREFIX = "val_"
 FIRST = ("step", "split", "loss", "perplexity", "bits_per_byte")  # as a reader looks for them
 # What the figures of a line are of.
 WHAT = ("step", "split", "averaged_steps", "evaluation_stride")
-COUNTS = ("step", "tokens", "evaluation_stride")  # which Keras makes floats of
+COUNTS = ("step", "tokens", "pairs", "evaluation_stride")  # which Keras makes floats of
 # What two runs of the same steps do not share.
-TIMES = ("seconds", "tokens_per_second", "model_flops_per_second", "model_flops_utilization")
+TIMES = (
+    "seconds",
+    "tokens_per_second",
+    "pairs_per_second",
+    "model_flops_per_second",
+    "model_flops_utilization",
+)
 
 
 class MetricsFile(keras.callbacks.Callback):

@@ -5,7 +5,7 @@ import sys
 import keras
 import tqdm
 
-from trainers.text_metrics.table import METRICS, figures_of
+from trainers.text_metrics.table import METRICS, OF_PAIRS, figures_of
 
 SHOWN = {  # name in the logs -> how it is shown
     "loss": "loss {:.4f}",
@@ -13,8 +13,13 @@ SHOWN = {  # name in the logs -> how it is shown
     "val_perplexity": "val_perplexity {:.3f}",
     "val_bits_per_byte": "val_bits_per_byte {:.4f}",
     "val_accuracy": "val_accuracy {:.4f}",
-    **{f"val_{name}": f"val_{name} {{:.4g}}" for name in figures_of(METRICS)},
+    **{
+        f"val_{name}": f"val_{name} {{:.4g}}"
+        for name in (*OF_PAIRS, *figures_of(METRICS))
+        if name != "loss"
+    },
     "tokens_per_second": "{:,.0f} tokens/s",
+    "pairs_per_second": "{:,.1f} pairs/s",
 }
 
 

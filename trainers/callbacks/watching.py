@@ -6,7 +6,7 @@ from trainers import strategies
 from trainers.callbacks import metrics_file, progress, samples, tensorboard
 from trainers.errors import UserError
 from trainers.settings import did_you_mean
-from trainers.text_metrics.table import METRICS, OF_TOKENS, figures_of
+from trainers.text_metrics.table import METRICS, OF_PAIRS, OF_TOKENS, figures_of
 
 WRITERS = (
     samples.Samples,
@@ -78,7 +78,7 @@ def check_best_metric(name, callbacks, task):
     Callbacks that measure say so by a method `figures`, and are asked in evaluations by another,
     `on_evaluation`; see decoded_evaluation.py.
     """
-    figures = list(OF_TOKENS)
+    figures = list(OF_PAIRS if task.pairs else OF_TOKENS)
     parts = getattr(task, "tasks", ())  # of a mixture, each measured on its own
     figures += [f"{part}_{figure}" for part in parts for figure in OF_TOKENS]
     for callback in callbacks:

@@ -9,8 +9,9 @@ What a row is:
   windows     T tokens of the stream of all examples, wherever they begin;
   contiguous  the tokens that follow those of the same row in the batch before;
   packed      as many whole examples as it can hold, told apart by `segments`;
-  bucketed    one example, in a batch of others of about its length.
-The first two are here, the others in example_batches.py.
+  bucketed    one example, in a batch of others of about its length;
+  pairs       the two examples of a pair, told apart by `segments`.
+The first two are here, the last in pair_batches.py, the others in example_batches.py.
 """
 
 import gin
@@ -221,6 +222,8 @@ def row_features(tokens, index, valid, weights, segments, positions):
 def require_stream(plan):
     name = type(plan).__name__.lower()
     tokens = len(plan.store.tokens)
+    if plan.store.meta.get("pairs"):
+        raise UserError("the task has pairs of answers; set Experiment.batches = @pairs")
     if plan.source_length:
         raise UserError(
             f"{name} batches have no source for an encoder; choose packed or bucketed batches"

@@ -51,12 +51,7 @@ def conversation(
     Raises:
       UserError: roles that are none.
     """
-    roles = roles or NAMES_OF_ROLES
-    if not set(roles.values()) <= set(ROLES):
-        raise UserError(
-            f"conversation.roles = {roles}: what names mean must be one of {', '.join(ROLES)}"
-        )
-    reader = Messages(messages, role, content, tuple(roles.items()))
+    reader = Messages(messages, role, content, known_roles(roles, "conversation"))
     return make(source, reader, template, special_tokens, metrics)
 
 
@@ -82,6 +77,20 @@ def instructions(
     return make(source, reader, template, special_tokens, metrics)
 
 
+def known_roles(roles, task):
+    """((name, role), ...), where `roles` is None of the usual names.
+
+    Raises:
+      UserError: roles that are none.
+    """
+    roles = roles or NAMES_OF_ROLES
+    if not set(roles.values()) <= set(ROLES):
+        raise UserError(
+            f"{task}.roles = {roles}: what names mean must be one of {', '.join(ROLES)}"
+        )
+    return tuple(roles.items())
+
+
 def make(source, reader, template, special_tokens, metrics):
     return Conversations(
         "conversation",
@@ -96,12 +105,16 @@ def make(source, reader, template, special_tokens, metrics):
 
 @dataclasses.dataclass(frozen=True)
 class Messages:
-    """A record's messages, by the names of its fields; see `conversation`."""
+    """A record's messages, by the names of its fields; see `conversation`.
+
+    `task` is the name that settings have in what is said about errors.
+    """
 
     messages: str
     role: str
     content: str
     roles: tuple
+    task: str = dataclasses.field(default="conversation", repr=False)
 
     def __call__(self, record, fill):
         roles, given = dict(self.roles), record[self.messages]
@@ -112,14 +125,14 @@ class Messages:
             where = f"{record.where}, message {i}"
             if not isinstance(message, dict) or not {self.role, self.content} <= message.keys():
                 raise UserError(
-                    f"{where}: must have {self.role!r} and {self.content!r}; conversation.role "
-                    "and conversation.content name them"
+                    f"{where}: must have {self.role!r} and {self.content!r}; {self.task}.role "
+                    f"and {self.task}.content name them"
                 )
             name, text = message[self.role], message[self.content]
             if name not in roles:
                 raise UserError(
                     f"{where}: the role {name!r} is none of {', '.join(roles)}; "
-                    "conversation.roles says what other names mean"
+                    f"{self.task}.roles says what other names mean"
                 )
             if not isinstance(text, str) or not text.strip():
                 raise UserError(f"{where}: its {self.content} must be a text, and not empty")

@@ -67,17 +67,26 @@ def bucketed(
 
 
 class ExamplePlan(Plan):
-    """What the two share. Subclasses say which items lie in a row, in `items_of`.
+    """What they share. Subclasses say which items lie in a row, in `items_of`.
 
     Attributes:
       starts: int64 [I], index of each item's first token.
       ends: int64 [I + 1], lengths of the items, cumulated.
       targets: int64 [I], index of the first token that is predicted.
       source_starts, source_ends: the same of the encoder's side.
+      of_pairs: whether a row is a pair, and of no other store.
     """
+
+    of_pairs = False
 
     def __init__(self, *args):
         super().__init__(*args)
+        if self.of_pairs != self.store.meta.get("pairs", False):
+            raise UserError(
+                "Experiment.batches = @pairs: the task has no pairs of answers; choose @packed"
+                if self.of_pairs
+                else "the task has pairs of answers; set Experiment.batches = @pairs"
+            )
         if self.source_length and self.store.meta["kind"] == "language_modelling":
             raise UserError(
                 "language modelling has nothing for an encoder to read; choose a model without "

@@ -6,7 +6,7 @@ What a row of a task is says the batch plan; which task has a row says mixture_b
 import contextlib
 import dataclasses
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import gin
 
@@ -28,6 +28,8 @@ class Mixture:
     rates: dict[str, float] | None = None
     most_examples: int | None = None
     temperature: float = 1.0
+
+    pairs: ClassVar[bool] = False
 
     @property
     def kind(self):
@@ -169,6 +171,11 @@ def mixture(
         if isinstance(task, Mixture) or not hasattr(task, "kind"):
             raise UserError(
                 f"mixture.tasks: {name} is no task, as @text_to_text() with its brackets makes one"
+            )
+        if task.pairs:
+            raise UserError(
+                f"mixture.tasks: {name} has pairs of answers, which learn alone; give all of their "
+                "files to one task"
             )
     kinds = {name: task.kind for name, task in tasks.items()}
     if len(set(kinds.values())) > 1:

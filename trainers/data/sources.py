@@ -133,7 +133,12 @@ class Files:
         return expand(self.files[split])
 
     def records(self, split) -> Iterator[Record]:
-        return self.read(self.paths(split))
+        paths = self.paths(split)
+        record = None
+        for record in self.read(paths):
+            yield record
+        if record is None:
+            raise UserError(f"{describe(paths)}: no record in it, for the {split} split")
 
     def fingerprint(self, split):
         facts = [type(self).__name__, split, *self.options()]

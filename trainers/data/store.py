@@ -42,8 +42,8 @@ class Store:
       targets_start: int64 [N]; equals `offsets[:-1]` where examples have no inputs.
       meta: "kind" of the task, "split", "dtype", the counts "tokens", "examples",
         "target_tokens" (each example's `<eos>` included), "target_bytes" (of the text in
-        UTF-8), "target_words" (of the text, and one more an example for its end), and the
-        fingerprints "tokenizer" and "source".
+        UTF-8), "target_words" (of the text, and one more an example for its end), "pairs" (the
+        task's), and the fingerprints "tokenizer" and "source".
       learned: uint8 [M] of conversations, else None.
     """
 
@@ -155,6 +155,7 @@ def write_store(task, split, tokenizer, folder, source):
         "split": split,
         "dtype": np.dtype(dtype).name,
         **counts,
+        "pairs": task.pairs,
         "tokenizer": tokenizer.fingerprint,
         "source": source,
     }

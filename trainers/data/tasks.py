@@ -7,7 +7,7 @@ A list of texts is put in with spaces between.
 import dataclasses
 import string
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import gin
 
@@ -29,6 +29,7 @@ class Task:
       references: template of one field, the list of all acceptable answers; empty where the
         target is the only one.
       empty_targets: what is done about a target without text, "error" or "skip".
+      pairs: whether examples come in pairs, an answer and one that is worse; see preferences.py.
     """
 
     kind: Literal["language_modelling", "text_to_text", "conversation"]
@@ -39,6 +40,8 @@ class Task:
     metrics: tuple[str, ...] = ()
     references: str = ""
     empty_targets: Literal["error", "skip"] = "error"
+
+    pairs: ClassVar[bool] = False
 
     @property
     def splits(self) -> tuple[str, ...]:

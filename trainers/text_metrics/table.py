@@ -45,6 +45,13 @@ OF_TOKENS = {  # those of trainers.metrics.Evaluation
     "word_perplexity": min,
     "accuracy": max,
 }
+OF_PAIRS = {  # those of trainers.preferences.PairEvaluation
+    "loss": min,
+    "reward_accuracy": max,
+    "reward_margin": max,
+    "chosen_reward": max,
+    "rejected_reward": min,
+}
 
 
 def check_names(names):
@@ -66,7 +73,7 @@ def better(figure):
     Args:
       figure: its name, perhaps behind "val_" and the name of a mixture's task.
     """
-    known = OF_TOKENS | figures_of(METRICS)
+    known = OF_TOKENS | OF_PAIRS | figures_of(METRICS)
     for name in sorted(known, key=len, reverse=True):
         if figure == name or figure.endswith(f"_{name}"):
             return known[name] or min
