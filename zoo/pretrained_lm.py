@@ -110,6 +110,7 @@ class PretrainedLM(LanguageModel):
         return self.backbone(inputs, training=training), state
 
     def begun(self, tokens):
+        tokens = ops.convert_to_tensor(tokens)
         return ops.where(tokens == 0, self.begin_token, tokens) if self.begin_token else tokens
 
     def logits(self, hidden):
