@@ -7,7 +7,7 @@ import gin
 import keras
 
 from trainers.errors import UserError
-from zoo.layers.dense import Dense
+from zoo.layers.dense import merge_lora
 
 UPDATE = "lora_kernel"  # in the path of a variable of a low-rank update
 
@@ -62,11 +62,11 @@ def merge(model):
     """Adds the updates of a model's layers to their matrices, for good."""
     for layer in model._flatten_layers():
         if adapts(layer):
-            layer.merge_lora()
+            merge_lora(layer)
 
 
 def adapts(layer):
-    return isinstance(layer, Dense)
+    return isinstance(layer, keras.layers.Dense | keras.layers.EinsumDense)
 
 
 def path_of(model, layer):

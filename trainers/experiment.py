@@ -13,6 +13,7 @@ from trainers import adaptation, strategies
 from trainers.checkpoints import Checkpoints
 from trainers.data import store, tokenizers
 from trainers.data.batches import windows
+from trainers.data.example_batches import check_apart
 from trainers.errors import UserError
 from trainers.train_state import restore_mean
 
@@ -196,14 +197,12 @@ class Experiment:
             batch_size = self.evaluation_batch_size
 
         def make(task):
+            task = task.for_model(model.reads_source)
+            check_apart(self.batches, task.kind, model)
+
             def plan_of(tokenizer):
                 return self.batches(
-                    store.build_store(
-                        task.for_model(model.reads_source),
-                        split,
-                        tokenizer,
-                        self.data_dir or directory.data,
-                    ),
+                    store.build_store(task, split, tokenizer, self.data_dir or directory.data),
                     batch_size=batch_size,
                     sequence_length=self.sequence_length,
                     seed=self.seed,

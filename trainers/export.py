@@ -83,7 +83,8 @@ def export(
       The folder of the SavedModel.
 
     Raises:
-      UserError: nothing has been trained there, or the draft does not fit.
+      UserError: nothing has been trained there, weights that the model cannot have, or the draft
+        does not fit.
       ExportError: what was saved differs from the model; an earlier export is as it was.
     """
     directory = ModelDir(model_dir)
@@ -92,6 +93,7 @@ def export(
     # Whatever it was trained in: kept as they are, weights are turned into nothing else at a step.
     keras.config.set_dtype_policy("float32")
     model, tokenizer, steps = experiment.load(directory)
+    check_weights(model, weights)
     parameters = model.count_params()
     if xla is None:
         xla = weights != "float32" or parameters >= WORTH_COMPILING
@@ -100,6 +102,7 @@ def export(
     if recipe:
         draft_model = drafting.load(draft, recipe, tokenizer)
         drafting.check_fits(draft, draft_model, model, settings["max_length"], proposals)
+        check_weights(draft_model, weights)
         drafted_by = f"{type(draft_model).__name__}, {draft_model.count_params():,} parameters"
         if weights != "float32" or xla:
             draft_model.compact(weights)
@@ -139,6 +142,15 @@ def export(
     )
     print(f"exported {name_of(steps)} to {directory.export}")
     return directory.export
+
+
+def check_weights(model, weights):
+    """Raises UserError for a model whose layers cannot keep their weights so."""
+    if weights not in model.weight_kinds:
+        raise UserError(
+            f"export.weights = {weights!r}: a {type(model).__name__} can be exported with "
+            f"{' or '.join(map(repr, model.weight_kinds))} alone"
+        )
 
 
 def compact(model, weights, experiment, tokenizer, directory):

@@ -1,4 +1,4 @@
-"""INIT: what a run begins from, a checkpoint of Transformers or another run, as settings.
+"""INIT: what a run begins from, a checkpoint of Transformers, a preset of KerasHub or another run.
 
 `train.initial_checkpoint` reads the weights. The settings stand in the run's own config.gin: it needs what it began from no more.
 """
@@ -7,6 +7,8 @@ import os
 
 from trainers import settings
 from trainers.errors import UserError
+from trainers.hub import presets
+from trainers.hub.families import FAMILIES as OF_KERASHUB
 from trainers.hugging_face import folder
 from trainers.hugging_face.families import FAMILIES, family_of, settings_of
 
@@ -27,11 +29,12 @@ def add(config):
     path = given and config.resolve(given.value)
     if not isinstance(path, str):
         return
-    path = os.path.expanduser(path)
     try:
+        path = presets.find(path)
         found = of_checkpoint(path) if folder.is_checkpoint(path) else of_run(path)
     except UserError as error:
         raise UserError(f"{given.where}: {MACRO} = {path!r}: {error}") from None
+    config.macros[MACRO] = settings.Setting(path, given.where)
     model = found["", "Experiment", "model"]
     for key in [key for key in config.bindings if key[1] == model.name]:
         free = any(word in key[2] for word in FREE)
@@ -44,11 +47,13 @@ def add(config):
 
 
 def of_checkpoint(path):
-    """{(scope, configurable, parameter): value} of a checkpoint of Transformers."""
-    config = folder.read_config(path)
-    values = settings_of(path, config)
+    """{(scope, configurable, parameter): value} of a checkpoint of Transformers, or of a preset."""
+    if presets.is_known(path):
+        model, values = "PretrainedLM", presets.settings_of(path)
+    else:
+        config = folder.read_config(path)
+        model, values = family_of(path, config).model, settings_of(path, config)
     del values["vocabulary_size"]  # of the tokenizer
-    model = family_of(path, config).model
     return {
         ("", "Experiment", "model"): settings.Reference(model),
         ("", "Experiment", "tokenizer"): path,
@@ -61,8 +66,9 @@ def of_run(path):
     file = os.path.join(path, "config.gin")
     if not os.path.isfile(file):
         raise UserError(
-            "is neither a model_dir, with a config.gin, nor a checkpoint of Transformers, with a "
-            f"config.json; of those are known: {', '.join(FAMILIES)}"
+            "is neither a model_dir, with a config.gin, nor a checkpoint of Transformers or preset "
+            "of KerasHub, with a config.json; of checkpoints are known: "
+            f"{', '.join([*FAMILIES, *OF_KERASHUB])}"
         )
     config = settings.read([file])
     model = config.resolve(config.bindings["", "Experiment", "model"].value)

@@ -101,7 +101,7 @@ def train(
       best_metric: name of the figure whose best value marks the best checkpoint, with "val_".
       recovery: function to a Recovery: what is done about a loss that is no number.
       initial_checkpoint: model_dir or checkpoint whose weights a new run begins with; or one of
-        Transformers, a folder with config.json and model.safetensors.
+        Transformers, a folder with config.json and model.safetensors; or a preset of KerasHub.
       callbacks: functions to further Keras callbacks; see callbacks/.
       check_memory: whether to refuse what clearly needs more memory than there is.
       export_at_end: whether to export the model when it is trained.

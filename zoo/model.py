@@ -21,6 +21,8 @@ class LanguageModel(keras.Model):
     """
 
     reads_source = False
+    reads_packed_rows = True  # whether a row may hold several examples, told apart by `segments`
+    weight_kinds: tuple[str, ...] = ("float32", "bfloat16", "int16", "int8")  # that `compact` makes
     context_length: int | None = None  # the longest row that has positions; None for any
 
     def __new__(cls, *args, **kwargs):
@@ -147,7 +149,7 @@ class LanguageModel(keras.Model):
         """Lays all matrices out for decoding, as `Compact` of this kind, for good.
 
         Args:
-          kind: one of `compact.KINDS`.
+          kind: one of `weight_kinds`.
 
         Returns:
           the model.

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.zoo import models
 from trainers import adaptation
 from trainers.adaptation import LoRA
 from trainers.errors import UserError
@@ -51,6 +52,22 @@ def test_merged_it_is_what_it_was_unmerged(alpha):
     np.testing.assert_allclose(model.blocks[0].attention.qkv.kernel, whole, atol=1e-6)
     assert not any(adaptation.UPDATE in weight.path for weight in model.weights)
     assert [w.path for w in model.weights] == [w.path for w in make().weights]
+
+
+def test_layers_of_kerashub_have_updates_too():
+    features = models.example(model := models.make("hub_gemma2"), 6)
+    names = [weight.path for weight in model.weights]
+    plain = np.array(model(features))
+    LoRA(rank=2, layers=["attention/(query|value)", "ffw_linear"]).apply(model)
+    np.testing.assert_allclose(np.array(model(features)), plain, atol=1e-5)
+    learned = [variable.path for variable in model.trainable_variables]
+    assert len(learned) == 12
+    assert all(adaptation.UPDATE in path for path in learned)
+    expected = np.array(shaken(model)(features))
+    assert np.abs(expected - plain).max() > 1e-3
+    adaptation.merge(model)
+    np.testing.assert_allclose(np.array(model(features)), expected, atol=1e-5)
+    assert [weight.path for weight in model.weights] == names
 
 
 def test_made_compact_it_has_its_updates():

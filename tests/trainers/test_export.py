@@ -16,6 +16,7 @@ from trainers.errors import UserError
 from trainers.export import ExportError, export_model
 from trainers.signatures import OPTIONS
 from trainers.text_model import TextModel
+from zoo import PretrainedLM
 
 CLIENT = """
 import json, sys
@@ -136,6 +137,15 @@ def test_a_draft_with_too_few_positions_is_refused_with_what_to_do():
         "draft with DecoderLM.context_length = 16, or export with "
         "--gin_param='Experiment.max_length = 12'"
     )
+
+
+def test_weights_that_a_models_layers_cannot_have_are_refused():
+    model, _ = family("decoder_lm")
+    alone = PretrainedLM.__new__(PretrainedLM)
+    for each, weights in ((model, "int8"), (alone, "float32")):
+        export.check_weights(each, weights)
+    with pytest.raises(UserError, match="a PretrainedLM can be exported with 'float32' alone"):
+        export.check_weights(alone, "int8")
 
 
 def test_an_export_says_the_labels_of_its_task(tmp_path):

@@ -3,13 +3,35 @@
 import keras
 import numpy as np
 
-from zoo import LSTMLM, DecoderLM, EncoderDecoder
+from zoo import LSTMLM, DecoderLM, EncoderDecoder, PretrainedLM
 
 V = 23
 CONTEXT = 16  # tokens, the longest row in these tests
 small = {"num_layers": 1, "width": 16, "num_heads": 4, "dropout": 0.1}
 deep = {**small, "num_layers": 2}
 lstm = {"width": 16, "input_dropout": 0.1, "layer_dropout": 0.1, "output_dropout": 0.1}
+
+GEMMA2 = {  # settings of KerasHub's backbones
+    "num_layers": 2,
+    "num_query_heads": 4,
+    "num_key_value_heads": 2,
+    "hidden_dim": 16,
+    "intermediate_dim": 32,
+    "head_dim": 6,
+    "use_post_ffw_norm": True,
+    "use_post_attention_norm": True,
+    "attention_logit_soft_cap": 50,
+    "final_logit_soft_cap": 30,
+    "use_sliding_window_attention": True,
+    "sliding_window_size": 3,
+}
+OPT = {
+    "num_layers": 1,
+    "num_heads": 4,
+    "hidden_dim": 16,
+    "intermediate_dim": 24,
+    "max_sequence_length": CONTEXT,
+}
 
 MODELS = {
     "lstm": lambda: LSTMLM(V, **lstm),
@@ -71,6 +93,8 @@ MODELS = {
         activation="exact_gelu",
         **small,
     ),
+    "hub_gemma2": lambda: PretrainedLM(V, "Gemma", GEMMA2, dropout=0.1),
+    "hub_opt": lambda: PretrainedLM(V, "OPT", OPT, dropout=0.1, begin_token=3),
 }
 
 

@@ -66,6 +66,26 @@ def bucketed(
     return Bucketed(store, batch_size, sequence_length, seed, source_length, training, buckets)
 
 
+def check_apart(plan, kind, model):
+    """Refuses a plan that packs rows, for a model that reads a row as one example.
+
+    Args:
+      plan: function that makes it.
+      kind: of the task.
+      model: a zoo.LanguageModel.
+
+    Raises:
+      UserError: it has to be another plan.
+    """
+    name = getattr(plan, "__name__", "")
+    packs = name == "packed" or (name == "auto" and kind == "text_to_text")
+    if packs and not model.reads_packed_rows:
+        raise UserError(
+            f"Experiment.batches = @{name}: puts several examples into a row, and "
+            f"{type(model).__name__} reads a row as one; choose @bucketed"
+        )
+
+
 class ExamplePlan(Plan):
     """What they share. Subclasses say which items lie in a row, in `items_of`.
 

@@ -25,6 +25,7 @@ from trainers.data.special_tokens import FILE as SPECIAL_TOKENS
 from trainers.data.special_tokens import SpecialTokenizer, plain_pieces, with_special_tokens
 from trainers.data.tokenizer_base import META, Tokenizer
 from trainers.errors import UserError
+from trainers.hub import presets
 from trainers.hugging_face import tokenizer as hugging_face
 from trainers.hugging_face.folder import is_checkpoint
 
@@ -53,7 +54,8 @@ def train_tokenizer(
     """Learns a tokenizer from texts, or loads one.
 
     Args:
-      kind: one of `KINDS`, or the folder of a saved tokenizer or of a checkpoint of Transformers.
+      kind: one of `KINDS`, or the folder of a saved tokenizer, of a checkpoint of Transformers
+        or of a preset of KerasHub.
       texts: read once, and no further than is needed.
       vocabulary_size: number of ids; None for all words there are. Bytes and characters
         need none.
@@ -68,6 +70,8 @@ def train_tokenizer(
         plain = plain_pieces(texts, special_tokens)
         learned = train_tokenizer(kind, plain, vocabulary_size, max_characters)
         return with_special_tokens(learned, special_tokens)
+    if presets.is_preset(kind):
+        return presets.load_tokenizer(kind)
     if is_checkpoint(kind):
         return hugging_face.load(kind)
     if os.path.isfile(os.path.join(kind, META)):

@@ -7,21 +7,23 @@ import tensorflow as tf
 
 from trainers import config, pretrained, registry, settings
 from trainers.checkpoints import Checkpoints
+from trainers.data import tokenizers
 from trainers.errors import UserError
 from trainers.experiment import Experiment
 from trainers.hugging_face import folder, load, tokenizer
-from trainers.hugging_face.families import family_of
 from trainers.model_dir import ModelDir
 from trainers.train_state import by_path
 
 # No data: whoever trains on has a recipe of their own. `INIT` says where to begin.
-RECIPES = {
-    "DecoderLM": """
+LANGUAGE_MODELLING = """
 Experiment.task = @language_modelling()
 language_modelling.source = @text_files()
 text_files.train = []
 Experiment.batch_size = 1
-""",
+"""
+RECIPES = {
+    "DecoderLM": LANGUAGE_MODELLING,
+    "PretrainedLM": LANGUAGE_MODELLING,
     "EncoderDecoder": """
 Experiment.task = @text_to_text()
 text_to_text.source = @jsonl_files()
@@ -48,18 +50,17 @@ def to_model_dir(path, model_dir):
     """
     if os.path.exists(model_dir):
         raise UserError(f"{model_dir}: is there already; give another, or remove it")
-    described = folder.read_config(path)
+    found = pretrained.of_checkpoint(path)
     recipe = settings.Settings(path)
-    settings.read_text(recipe, RECIPES[family_of(path, described).model])
-    context = described.get("max_position_embeddings") or described.get("n_positions") or CONTEXT
+    settings.read_text(recipe, RECIPES[found["", "Experiment", "model"].name])
+    found["", "Experiment", "sequence_length"] = min(context_of(path), CONTEXT)
     template = folder.chat_template(path)
-    found = {("", "Experiment", "sequence_length"): min(context, CONTEXT)}
     if template:
         found["", "export", "chat_template"] = template
-    for key, value in {**pretrained.of_checkpoint(path), **found}.items():
+    for key, value in found.items():
         recipe.bindings[key] = settings.Setting(value, path)
 
-    read = tokenizer.load(path)
+    read = tokenizers.train_tokenizer(path, iter(()))
     if template:
         read = tokenizer.with_tokens_of(read, template)
     model = load.load_model(path)
@@ -110,3 +111,11 @@ def from_model_dir(model_dir, path):
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return model, written
+
+
+def context_of(path):
+    """Tokens that a model has positions for, or `CONTEXT` where its folder does not say."""
+    described = folder.read_json(os.path.join(path, folder.CONFIG))
+    described = described.get("config", described)
+    names = ("max_position_embeddings", "n_positions", "max_sequence_length")
+    return next((described[name] for name in names if described.get(name)), CONTEXT)

@@ -10,6 +10,7 @@ A family has
 """
 
 from trainers.errors import UserError
+from trainers.hub.families import FAMILIES as OF_KERASHUB
 from trainers.hugging_face import tokenizer
 from trainers.hugging_face.decoders import GPT2, Llama
 from trainers.hugging_face.encoder_decoders import T5, Bart
@@ -26,7 +27,8 @@ def family_of(path, config):
     kind = config["model_type"]
     if kind not in FAMILIES:
         raise UserError(
-            f"{path}: the model_type {kind!r} is none of those known: {', '.join(FAMILIES)}"
+            f"{path}: the model_type {kind!r} is none of those known: "
+            f"{', '.join([*FAMILIES, *OF_KERASHUB])}"
         )
     return FAMILIES[kind]
 

@@ -6,9 +6,11 @@ import numpy as np
 import zoo
 from trainers.adaptation import UPDATE
 from trainers.errors import UserError
+from trainers.hub import presets
 from trainers.hugging_face import folder as folders
 from trainers.hugging_face import tokenizer
 from trainers.hugging_face.families import family_for, family_of, settings_of
+from trainers.hugging_face.weights import reordered
 from trainers.train_state import extended
 from zoo.layers import initializers
 
@@ -28,10 +30,13 @@ def load_model(path):
     Raises:
       UserError: see `folder.Folder`; an unknown architecture; settings that the zoo has not.
     """
-    config = folders.read_config(path)
-    settings = settings_of(path, config)
-    with initializers.skipped():
-        model = getattr(zoo, family_of(path, config).model)(**settings)
+    if presets.is_known(path):
+        model = zoo.PretrainedLM(**presets.settings_of(path))
+    else:
+        config = folders.read_config(path)
+        settings = settings_of(path, config)
+        with initializers.skipped():
+            model = getattr(zoo, family_of(path, config).model)(**settings)
     read_weights(model, path)
     return model
 
@@ -48,6 +53,9 @@ def read_weights(model, path, new_tokens=0):
     Raises:
       UserError: a weight is missing, has another shape, or has no place in the model.
     """
+    if isinstance(model, zoo.PretrainedLM):
+        presets.read_weights(model, path)
+        return
     folder = folders.Folder(path)
     family = family_of(path, folder.config)
     settings = whole_settings(model)
@@ -125,10 +133,3 @@ def whole_settings(model):
     else:
         settings["num_kv_heads"] = settings["num_kv_heads"] or settings["num_heads"]
     return settings
-
-
-def reordered(table, eos):
-    """Rows, of which the first and that of `eos` have changed places."""
-    rows = np.arange(len(table))
-    rows[[0, eos]] = eos, 0
-    return table[rows] if eos else table

@@ -77,3 +77,10 @@ def rms_norm(ours, theirs, added=0.0):
 
 def names(layers, name):
     return tuple(f"{layer}.{name}" for layer in layers)
+
+
+def reordered(table, eos):
+    """Rows, of which the first and that of `eos` have changed places."""
+    rows = np.arange(len(table))
+    rows[[0, eos]] = eos, 0
+    return table[rows] if eos else table

@@ -21,19 +21,20 @@ class Dense(keras.layers.Dense):
             y = y + self.lora_alpha / self.lora_rank * update
         return y if self.bias is None else y + self.bias
 
-    def merge_lora(self):
-        """Adds a low-rank update to the kernel, for good."""
-        if self.lora_enabled:
-            self._kernel.assign(self.kernel)
-            forget(self, "lora_kernel_a", "lora_kernel_b")
-            self.lora_enabled = False
-
     def compact(self, kind):
         """Keeps the kernel as a `Compact` of this kind; there is no training it any more."""
-        self.merge_lora()
+        merge_lora(self)
         compacted = Compact(ops.transpose(self.kernel), kind)
         forget(self, "_kernel")
         self.compacted = compacted
+
+
+def merge_lora(layer):
+    """Adds a low-rank update to the kernel of a layer of Keras, for good."""
+    if layer.lora_enabled:
+        layer._kernel.assign(layer.kernel)
+        forget(layer, "lora_kernel_a", "lora_kernel_b")
+        layer.lora_enabled = False
 
 
 def dense(input_width, output_width, use_bias, scale=1.0, name=None):

@@ -32,15 +32,24 @@ def current_seed():
     return _step_seed
 
 
-class GivenSeed(keras.random.SeedGenerator):
-    """Hands a tensor to keras.random, which takes only integers and SeedGenerators."""
+class PlacedSeed(keras.random.SeedGenerator):
+    """Draws from the seed of the `step_seed` around and from a place of its own in the model.
 
-    def __init__(self, seed):
-        # The base class would create a state variable: there is no state here.
-        self._tensor = seed
+    Outside of `step_seed` a SeedGenerator as any other.
+
+    Args:
+      place: int, distinguishes this generator's seeds from those of the model's others.
+    """
+
+    def __init__(self, place):
+        super().__init__(place)
+        self.place = place
 
     def next(self, ordered=True):
-        return ops.cast(self._tensor, "uint32" if keras.backend.backend() == "jax" else "int32")
+        if _step_seed is None:
+            return super().next(ordered)
+        seed = _step_seed + ops.convert_to_tensor([0, self.place], "int32")
+        return ops.cast(seed, "uint32" if keras.backend.backend() == "jax" else "int32")
 
 
 class Dropout(keras.layers.Layer):
@@ -56,14 +65,18 @@ class Dropout(keras.layers.Layer):
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"dropout {rate} is not in [0, 1)")
         self.rate = rate
-        self.place = place
-        self.generator = keras.random.SeedGenerator(place) if rate else None
+        self.generator = PlacedSeed(place) if rate else None
         self.built = True
 
     def call(self, x, training=False):
         if not self.rate or not training:
             return x
-        seed = self.generator
-        if _step_seed is not None:
-            seed = GivenSeed(_step_seed + ops.convert_to_tensor([0, self.place], "int32"))
-        return keras.random.dropout(x, self.rate, seed=seed)
+        return keras.random.dropout(x, self.rate, seed=self.generator)
+
+
+def draw_by_step_seed(model):
+    """Lets Keras' own dropout layers in a model draw as `Dropout` does, numbered as they come."""
+    layers = [x for x in model._flatten_layers() if isinstance(x, keras.layers.Dropout) and x.rate]
+    for place, layer in enumerate(layers):
+        # Keras lets nothing be set that has a state of its own once a layer is built.
+        vars(layer)["seed_generator"] = PlacedSeed(place)

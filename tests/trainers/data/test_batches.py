@@ -8,9 +8,10 @@ import pytest
 
 from tests.trainers.data.made import language_store, pair_store
 from trainers.data.batches import contiguous, windows
-from trainers.data.example_batches import auto, bucketed, packed
+from trainers.data.example_batches import auto, bucketed, check_apart, packed
 from trainers.data.simple_tokenizers import WordsTokenizer
 from trainers.errors import UserError
+from zoo import LSTMLM, PretrainedLM
 
 PLANS = [windows, contiguous, packed, bucketed]
 # (number of texts, batch size, sequence length): nothing is a multiple of anything.
@@ -327,3 +328,13 @@ def test_auto_packs_pairs_and_cuts_a_stream_to_windows(tmp_path):
         plan_of(language_store(tmp_path, texts(40)), 4, 64) for plan_of in (auto, windows)
     ]
     same(text_plans[0].batch(3), text_plans[1].batch(3))
+
+
+@pytest.mark.parametrize("plan", [packed, auto])
+def test_plans_that_pack_are_refused_for_models_that_read_a_row_as_one_example(plan):
+    alone = PretrainedLM.__new__(PretrainedLM)
+    with pytest.raises(UserError, match=f"@{plan.__name__}: .* PretrainedLM reads a row as one"):
+        check_apart(plan, "text_to_text", alone)
+    check_apart(plan, "text_to_text", LSTMLM.__new__(LSTMLM))
+    check_apart(windows, "language_modelling", alone)
+    check_apart(bucketed, "text_to_text", alone)

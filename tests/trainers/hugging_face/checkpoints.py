@@ -1,4 +1,4 @@
-"""Small checkpoints in the format of Transformers, with weights at random."""
+"""Small checkpoints in the format of Transformers and of KerasHub, with weights at random."""
 
 import json
 import os
@@ -127,3 +127,27 @@ def make_checkpoint(folder, kind="gpt2", tokenizer="gpt2", begins=False):
         with open(os.path.join(folder, name), "w") as file:
             json.dump(value, file)
     return model, eos
+
+
+def make_preset(folder):
+    """Writes a preset of KerasHub, an OPT whose end of a text is 600; returns its CausalLM."""
+    import keras_hub
+
+    described = make("gpt2")["model"]
+    vocabulary = {**described["vocab"], "</s>": 600, "<pad>": 601}
+    merges = [m if isinstance(m, str) else " ".join(m) for m in described["merges"]]
+    tokenizer = keras_hub.tokenizers.OPTTokenizer(vocabulary, merges)
+    backbone = keras_hub.models.OPTBackbone(
+        vocabulary_size=608,
+        num_layers=2,
+        num_heads=4,
+        hidden_dim=16,
+        intermediate_dim=24,
+        max_sequence_length=64,
+    )
+    for i, weight in enumerate(backbone.weights):
+        weight.assign(weight + keras.random.normal(weight.shape, stddev=0.2, seed=i))
+    preprocessor = keras_hub.models.OPTCausalLMPreprocessor(tokenizer, sequence_length=32)
+    causal_lm = keras_hub.models.OPTCausalLM(backbone=backbone, preprocessor=preprocessor)
+    causal_lm.save_to_preset(str(folder))
+    return causal_lm

@@ -1,0 +1,184 @@
+"""What PretrainedLM is made of: presets of KerasHub, and checkpoints of Transformers that it knows."""
+
+import json
+import os
+
+import numpy as np
+
+from trainers import startup
+from trainers.errors import UserError
+from trainers.hub import tokenizer
+from trainers.hub.families import FAMILIES, num_experts
+from trainers.hugging_face import folder as folders
+from trainers.hugging_face import tokenizer as their_tokenizer
+from trainers.hugging_face.weights import reordered
+from trainers.settings import did_you_mean
+
+SCHEMES = ("hf://", "kaggle://")
+# Weights as pickle, and those of other libraries, are not asked for.
+WANTED = ("*.json", "*.txt", "*.jinja", "*.h5", "*.safetensors", "*.spm", "*.model")
+OWN = ("name", "trainable", "dtype", "vocabulary_size")  # of a backbone's settings, not ours
+
+
+def find(name):
+    """The folder that a name means, downloaded where it is none on this machine.
+
+    Args:
+      name: path; "hf://owner/name"; "kaggle://owner/model/keras/variant"; a preset of KerasHub.
+
+    Raises:
+      UserError: it cannot be downloaded, or KerasHub has no such preset.
+    """
+    path = os.path.expanduser(name)
+    if os.path.exists(path) or (os.sep in name and not name.startswith(SCHEMES)):
+        return path
+    handle = name if name.startswith(SCHEMES) else handle_of(name)
+    scheme, where = handle.split("://")
+    try:
+        if scheme == "hf":
+            import huggingface_hub
+
+            return huggingface_hub.snapshot_download(where, allow_patterns=list(WANTED))
+        import kagglehub
+
+        return kagglehub.model_download(where)
+    except Exception as error:  # of the network, of a licence, of a name: libraries raise many
+        problem = " ".join(str(error).split())
+        raise UserError(
+            f"cannot be downloaded from {handle}: {problem[:200]}; download it where there is a "
+            "network and a licence, and give its folder"
+        ) from error
+
+
+def handle_of(name):
+    """Where KerasHub's preset of a name lies."""
+    startup.import_tensorflow()
+    import keras_hub
+
+    from zoo.pretrained_lm import BACKBONES
+
+    known = {}
+    for backbone in BACKBONES:
+        known |= getattr(keras_hub.models, f"{backbone}Backbone").presets
+    if name not in known:
+        raise UserError(
+            "is neither a folder nor one of KerasHub's presets of "
+            f"{', '.join(BACKBONES)}{did_you_mean(name, known)}"
+        )
+    return known[name]["kaggle_handle"]
+
+
+def is_preset(path):
+    """Whether a folder is one that KerasHub's `save_to_preset` writes."""
+    return "registered_name" in read_json(os.path.join(path, folders.CONFIG))
+
+
+def is_known(path):
+    """Whether a folder is a preset, or of an architecture in families.py."""
+    config = read_json(os.path.join(path, folders.CONFIG))
+    return "registered_name" in config or config.get("model_type") in FAMILIES
+
+
+def read_json(path):
+    """A dict, empty where there is no such file or it is something else."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def settings_of(path):
+    """All arguments of PretrainedLM for a folder, `vocabulary_size` among them.
+
+    Raises:
+      UserError: one of no text alone, or with settings that KerasHub's layers have not.
+    """
+    if not is_preset(path):
+        config = folders.read_config(path)
+        backbone, settings = FAMILIES[config["model_type"]](config)
+        begin = their_tokenizer.begin_token(path, config)
+        size = config["vocab_size"]
+    else:
+        described = read_json(os.path.join(path, folders.CONFIG))
+        backbone = described["registered_name"].rsplit(">")[-1].removesuffix("Backbone")
+        config = described["config"]
+        size = config.get("vocabulary_size")
+        if size is None or any(
+            isinstance(value, dict) for n, value in config.items() if n not in OWN
+        ):
+            raise UserError(f"{path}: a {backbone} is more than a decoder of text")
+        settings = {
+            name: value
+            for name, value in config.items()
+            if name not in OWN and "dropout" not in name
+        }
+        begin = tokenizer.begin_token(path)
+    return {
+        "vocabulary_size": size,
+        "backbone": backbone,
+        "settings": settings,
+        "begin_token": int(begin),
+    }
+
+
+def load_tokenizer(path):
+    """The tokenizer of a preset."""
+    return tokenizer.load(path, settings_of(path)["vocabulary_size"])
+
+
+def read_weights(model, path):
+    """Gives a PretrainedLM the weights of a folder of its architecture.
+
+    Raises:
+      UserError: it is of another architecture, or lacks weights.
+    """
+    wanted, found = model.get_config(), settings_of(path)
+    for name in ("backbone", "settings", "vocabulary_size"):
+        if wanted[name] != found[name]:
+            raise UserError(
+                f"{path}: is another model than this PretrainedLM: its {name} is {found[name]}"
+            )
+    if is_preset(path):
+        read_preset(model.backbone, path)
+        eos = tokenizer.eos_id(path)
+    else:
+        read_checkpoint(model.backbone, path)
+        eos = their_tokenizer.eos_id(folders.read_config(path))
+    table = model.backbone.token_embedding
+    table.embeddings.assign(reordered(np.asarray(table.embeddings), eos))
+    if not table.tie_weights:
+        columns = np.asarray(table.reverse_embeddings).T
+        table.reverse_embeddings.assign(reordered(columns, eos).T)
+
+
+def read_preset(backbone, path):
+    names = ("model.weights.h5", "model.weights.json")
+    files = [file for name in names if os.path.isfile(file := os.path.join(path, name))]
+    if not files:
+        raise UserError(f"{path}: has no {names[0]}; the preset is not complete")
+    try:
+        backbone.load_weights(files[0])
+    except (OSError, ValueError, KeyError) as error:
+        problem, *_ = str(error).split("\n")
+        raise UserError(f"{files[0]}: is damaged, or of another model ({problem})") from error
+
+
+def read_checkpoint(backbone, path):
+    """By KerasHub's converters, which `from_preset` would give a second model in memory."""
+    import ml_dtypes  # noqa: F401, which makes bfloat16 known to numpy
+    from keras_hub.src.utils.preset_utils import get_preset_loader
+    from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
+    from safetensors import SafetensorError
+
+    config = folders.Folder(path).config  # which looks whether all files are there
+    if "num_experts_per_tok" in config:
+        config["num_experts"] = num_experts(config)
+    converter = get_preset_loader(path).converter
+    try:
+        with SafetensorLoader(path) as weights:
+            converter.convert_weights(backbone, weights, config)
+    except (SafetensorError, KeyError, ValueError) as error:
+        problem, *_ = str(error).split("\n")
+        raise UserError(f"{path}: its weights are not those of config.json: {problem}") from error
