@@ -1,5 +1,6 @@
 """What of a model learns: parts that are frozen, and low-rank updates in place of whole matrices."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 
@@ -56,6 +57,19 @@ class LoRA:
             variable.trainable = any(re.search(p, variable.path) for p in self.also)
         for name in chosen:
             dense[name].enable_lora(self.rank, self.alpha)
+
+
+@contextlib.contextmanager
+def set_aside(model):
+    """While it lasts the layers of a model are as without their updates, to be given weights."""
+    layers = [x for x in model._flatten_layers() if adapts(x) and x.lora_enabled]
+    for layer in layers:
+        layer.lora_enabled = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.lora_enabled = True
 
 
 def merge(model):

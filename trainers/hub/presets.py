@@ -93,11 +93,14 @@ def settings_of(path):
     """All arguments of PretrainedLM for a folder, `vocabulary_size` among them.
 
     Raises:
-      UserError: one of no text alone, or with settings that KerasHub's layers have not.
+      UserError: a model that reads more than text, or has settings that KerasHub's layers have not.
     """
     if not is_preset(path):
         config = folders.read_config(path)
-        backbone, settings = FAMILIES[config["model_type"]](config)
+        try:
+            backbone, settings = FAMILIES[config["model_type"]](config)
+        except KeyError as error:
+            raise UserError(f"{path}: config.json says no {error}") from None
         begin = their_tokenizer.begin_token(path, config)
         size = config["vocab_size"]
     else:
@@ -140,12 +143,15 @@ def read_weights(model, path):
             raise UserError(
                 f"{path}: is another model than this PretrainedLM: its {name} is {found[name]}"
             )
-    if is_preset(path):
-        read_preset(model.backbone, path)
-        eos = tokenizer.eos_id(path)
-    else:
-        read_checkpoint(model.backbone, path)
-        eos = their_tokenizer.eos_id(folders.read_config(path))
+    from trainers.adaptation import set_aside  # which needs Keras
+
+    with set_aside(model):
+        if is_preset(path):
+            read_preset(model.backbone, path)
+            eos = tokenizer.eos_id(path)
+        else:
+            read_checkpoint(model.backbone, path)
+            eos = their_tokenizer.eos_id(folders.read_config(path))
     table = model.backbone.token_embedding
     table.embeddings.assign(reordered(np.asarray(table.embeddings), eos))
     if not table.tie_weights:

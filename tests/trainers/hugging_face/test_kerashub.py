@@ -9,6 +9,7 @@ import pytest
 
 from tests.trainers.hugging_face.checkpoints import make_preset
 from trainers import pretrained, settings
+from trainers.adaptation import LoRA
 from trainers.data import tokenizers
 from trainers.errors import UserError
 from trainers.hub import presets
@@ -72,6 +73,11 @@ def test_logits_are_those_of_transformers(tmp_path, kind):
     assert isinstance(model, PretrainedLM)
     found = np.asarray(model({"inputs": np.where(ids == 0, 5, ids)}))
     np.testing.assert_allclose(reordered(found.T, 5).T, expected, atol=1e-4)
+    adapted = PretrainedLM(**presets.settings_of(str(tmp_path)))
+    LoRA(layers=["query|q_proj"]).apply(adapted)
+    presets.read_weights(adapted, str(tmp_path))
+    again = adapted({"inputs": np.where(ids == 0, 5, ids)})
+    np.testing.assert_allclose(np.asarray(again), found, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +90,7 @@ def test_logits_are_those_of_transformers(tmp_path, kind):
         ("qwen2_moe", {"decoder_sparse_step": 2}, "decoder_sparse_step of config.json is 2"),
         ("qwen3_moe", {"rms_norm_eps": 1e-5}, "KerasHub's Qwen3Moe has only 1e-06"),
         ("smollm3", {"attention_bias": True}, "attention_bias of config.json is True"),
+        ("qwen2_moe", {}, "config.json says no 'rms_norm_eps'"),
     ],
 )
 def test_what_layers_of_kerashub_would_pass_over_is_refused(tmp_path, kind, said, message):
