@@ -215,8 +215,7 @@ def test_what_is_wrong_with_a_mixture_is_one_line(mixture, tmp_path):
     status, _, err = mixture("empty", f"SST2_TRAIN = '{empty}'")
     assert (status, err.count("\n")) == (1, 1)
     assert err == (
-        "error: task 'sst2' of the mixture: the train split of the data has no text in it; see its "
-        "files\n"
+        f"error: task 'sst2' of the mixture: {empty}: no record in it, for the train split\n"
     )
 
 
@@ -226,14 +225,15 @@ def test_what_is_wrong_with_a_mixture_is_one_line(mixture, tmp_path):
         ("sst2", "fine\t1\nodd\t2\n", ":2: '2' is no class number from 0 to 1 and none of"),
         ("sst2", '{"sentence": "odd"}\n', ":1: no field 'label'; the fields are: sentence"),
         ("scitldr", '{"source": ["a"], "target": []}', ":1: the template '{target[0]}' cannot be"),
-        ("multi30k_en_de", "\n\n", "the train split of the data has no text in it; see its files"),
+        ("multi30k_en_de", "\n\n", "train.tsv: no record in it, for the train split"),
     ],
 )
 def test_what_is_wrong_with_a_tasks_files_is_one_line(tmp_path, task, broken, message):
     given = tmp_path / ("train.jsonl" if broken.startswith("{") else "train.tsv")
     given.write_text(broken)
     files = [str(given)] * 2 if task == "multi30k_en_de" else str(given)
-    text = f'include "configs/recipes/{task}.gin"\n{QUICK}TRAIN_FILES = {files!r}\n'
+    base = f'include "configs/recipes/{task}.gin"\n{QUICK}'
+    text = base + MORE.get(task, "") + f"TRAIN_FILES = {files!r}\n"
     status, _, err = command(recipe(tmp_path, "x", text), f"--model_dir={tmp_path}/run")
     assert (status, err.count("\n")) == (1, 1), err
     assert message in err
