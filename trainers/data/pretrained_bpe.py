@@ -146,7 +146,7 @@ def check(description):
     model = description.get("model", {})
     if model.get("type", "BPE") != "BPE" or model.get("byte_fallback"):
         raise UserError(
-            f"tokenizer.json is of the kind {model.get('type')}; byte-level BPE is what can be read"
+            f"tokenizer.json is of the kind {model.get('type')}; byte-level BPE and SentencePiece can be read"
         )
     if model.get("dropout") or model.get("continuing_subword_prefix") or model.get("unk_token"):
         raise UserError(
