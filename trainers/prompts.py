@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from trainers.data.tokenizer_base import GOES_ON
 from zoo.decoding.loop import EOS
 
 LAYOUTS = ("language_modelling", "text_to_text")
@@ -21,13 +22,22 @@ class Prompts(tf.Module):
       max_length: the most tokens in a row, prompt and answer together, and in a source.
       prefix, suffix: put around every prompt.
       begins: whether a language model reads a prompt behind `<eos>`; an empty one it does anyway.
+      leading_space: of the tokenizer, see `Tokenizer`.
 
     Raises:
       ValueError: settings that do not fit together.
     """
 
     def __init__(
-        self, tokenizer, layout, reads_source, max_length, prefix="", suffix="", begins=True
+        self,
+        tokenizer,
+        layout,
+        reads_source,
+        max_length,
+        prefix="",
+        suffix="",
+        begins=True,
+        leading_space=None,
     ):
         super().__init__(name="prompts")
         if layout not in LAYOUTS:
@@ -41,9 +51,17 @@ class Prompts(tf.Module):
         self.prefix = prefix
         self.suffix = suffix
         self.begins = begins
+        self.leading_space = leading_space
 
     def tokenize(self, prompts):
         return self.tokenizer.tokenize(self.prefix + prompts + self.suffix)
+
+    def tokenize_answers(self, answers, prompts):
+        """Ragged int32 [N, None] of string [N]; a language model's go on from their prompts."""
+        if self.leading_space and self.layout == "language_modelling":
+            alone = self.prefix + prompts + self.suffix == ""
+            answers = tf.where(alone, answers, GOES_ON + answers)
+        return self.tokenizer.tokenize(answers)
 
     def read(self, prompts):
         """What the decoder reads before the answer. string [N] -> ragged int32 [N, None]."""
@@ -90,7 +108,7 @@ class Prompts(tf.Module):
           forced: int32 [N, F], 0 where none, the tokens of `forced`.
         """
         max_new_tokens = tf.broadcast_to(tf.maximum(max_new_tokens, 0), tf.shape(prompts))
-        begun = self.tokenizer.tokenize(tf.broadcast_to(forced, tf.shape(prompts)))
+        begun = self.tokenize_answers(tf.broadcast_to(forced, tf.shape(prompts)), prompts)
         read = tf.concat([self.read(prompts), begun], axis=1)
         reserved = tf.minimum(max_new_tokens, (self.max_length + 1) // 2)
         # The last token drawn is never read: a row has room for one more than max_length.

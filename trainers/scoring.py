@@ -14,7 +14,7 @@ def score(model, prompts, texts, continuations):
       prompts: of prompts.py.
       texts, continuations: string [N].
     """
-    answers = prompts.tokenizer.tokenize(continuations)
+    answers = prompts.tokenize_answers(continuations, texts)
     if prompts.layout == "text_to_text":
         answers = tf.concat([answers, eos_column(answers)], axis=1)
     num_tokens = lengths_of(answers)

@@ -80,6 +80,7 @@ class TextModel(tf.Module):
             prefix,
             suffix,
             tokenizer.begins_texts,
+            tokenizer.leading_space,
         )
         self.layout = layout
         self.max_length = max_length

@@ -30,6 +30,7 @@ class BytesTokenizer:
     special_tokens = ()
     separator = ""
     begins_texts = True
+    leading_space = None
 
     def encode(self, text):
         return np.frombuffer(text.encode(), "uint8").astype("int32") + 1

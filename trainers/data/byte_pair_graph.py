@@ -15,10 +15,12 @@ class BytePairInGraph(tf.Module):
       pieces: list of bytes, the bytes of each id.
       split: function of string [N] to ragged string [N, None], the pieces that share no token.
       whole: {bytes: id} of pieces that are not merged, for they are known as they are.
+      prefix: id of a token that stands before every text; or None.
     """
 
-    def __init__(self, byte_ids, merges, pieces, split, whole=None):
+    def __init__(self, byte_ids, merges, pieces, split, whole=None, prefix=None):
         super().__init__()
+        self.prefix = prefix
         self.whole = self.table(whole) if whole else None
         self.byte_ids = byte_ids
         self.pieces = pieces
@@ -41,7 +43,10 @@ class BytePairInGraph(tf.Module):
             shape_invariants=[tf.TensorShape([None])] * 3,
         )
         rows = tf.gather(tf.cast(split.value_rowids(), tf.int32), words)
-        return tf.RaggedTensor.from_value_rowids(ids, tf.cast(rows, tf.int64), split.nrows())
+        tokens = tf.RaggedTensor.from_value_rowids(ids, tf.cast(rows, tf.int64), split.nrows())
+        if self.prefix is None:
+            return tokens
+        return tf.concat([tf.fill([split.nrows(), 1], self.prefix), tokens], axis=1)
 
     def table(self, whole):
         keys = tf.constant(list(whole), tf.string)

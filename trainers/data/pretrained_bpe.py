@@ -31,6 +31,7 @@ class PretrainedBpeTokenizer(Tokenizer):
       eos: the text of the token that ends texts.
       vocabulary_size: number of ids, for models with more rows than the file has tokens.
       begins_texts: see `Tokenizer`.
+      prefix: id in the file of a token that stands before every text, as BART's do; or None.
 
     Raises:
       UserError: no byte-level BPE, or one that cannot be told to TensorFlow.
@@ -38,11 +39,12 @@ class PretrainedBpeTokenizer(Tokenizer):
 
     kind = "pretrained_bpe"
 
-    def __init__(self, description, eos, vocabulary_size=None, begins_texts=True):
+    def __init__(self, description, eos, vocabulary_size=None, begins_texts=True, prefix=None):
         from tokenizers import Tokenizer as Backend
 
         self.description, self.eos = description, eos
         self.begins_texts = begins_texts
+        self.prefix = prefix
         self.parts = splitting(description)
         check(description)
         vocabulary = dict(description["model"]["vocab"])
@@ -83,7 +85,8 @@ class PretrainedBpeTokenizer(Tokenizer):
 
     def encode_batch(self, texts):
         encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
-        return [self.swapped(np.array(e.ids, np.int32)) for e in encodings]
+        before = [] if self.prefix is None else [self.prefix]
+        return [self.swapped(np.array(before + e.ids, np.int32)) for e in encodings]
 
     def decode_tokens(self, ids):
         return b"".join(self.pieces[i] for i in ids).decode("utf-8", "replace")
@@ -94,6 +97,7 @@ class PretrainedBpeTokenizer(Tokenizer):
             "eos": self.eos,
             "vocabulary_size": self.vocabulary_size,
             "begins_texts": self.begins_texts,
+            "prefix": self.prefix,
         }
         return {FILE: json.dumps(settings).encode()}
 
@@ -128,7 +132,10 @@ class PretrainedBpeTokenizer(Tokenizer):
 
         byte_ids = [self.vocabulary[letter] for letter in byte_letters()]
         whole = self.vocabulary if self.description["model"].get("ignore_merges") else {}
-        return BytePairInGraph(byte_ids, self.merge_ids(), self.pieces, split, bytes_of(whole))
+        prefix = None if self.prefix is None else int(self.swapped(self.prefix))
+        return BytePairInGraph(
+            byte_ids, self.merge_ids(), self.pieces, split, bytes_of(whole), prefix
+        )
 
 
 def bytes_of(vocabulary):
@@ -146,7 +153,7 @@ def check(description):
     model = description.get("model", {})
     if model.get("type", "BPE") != "BPE" or model.get("byte_fallback"):
         raise UserError(
-            f"tokenizer.json is of the kind {model.get('type')}; byte-level BPE is what can be read"
+            f"tokenizer.json is of the kind {model.get('type')}; byte-level BPE and SentencePiece can be read"
         )
     if model.get("dropout") or model.get("continuing_subword_prefix") or model.get("unk_token"):
         raise UserError(

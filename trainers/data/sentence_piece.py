@@ -15,7 +15,28 @@ SPACE_MARK = "\u2581"
 LINE_CHARACTERS = 1000
 
 
-class SentencePieceTokenizer(Tokenizer):
+class EncodedInGraph(Tokenizer):
+    """A tokenizer that encodes by the operations of exports.
+
+    Where two segmentations are equally likely, versions of SentencePiece choose differently, and
+    tensorflow-text has its own version.
+    """
+
+    def encode(self, text):
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts):
+        import tensorflow as tf
+
+        tokens = self.graph.tokenize(tf.constant(texts, tf.string, shape=[len(texts)]))
+        return np.split(tokens.flat_values.numpy(), tokens.row_splits.numpy()[1:-1])
+
+    @functools.cached_property
+    def graph(self):
+        return self.in_graph()
+
+
+class SentencePieceTokenizer(EncodedInGraph):
     """A SentencePiece model; characters that it does not know are spelt in bytes.
 
     Args:
@@ -65,17 +86,6 @@ class SentencePieceTokenizer(Tokenizer):
             raise UserError(f"VOCABULARY_SIZE = {vocabulary_size}: {reason}") from None
         return cls(model.getvalue())
 
-    def encode(self, text):
-        return self.encode_batch([text])[0]
-
-    def encode_batch(self, texts):
-        # By the operation of exports: where two segmentations are equally likely, versions
-        # of SentencePiece choose differently, and tensorflow-text has its own version.
-        import tensorflow as tf
-
-        tokens = self.graph.tokenize(tf.constant(texts, tf.string, shape=[len(texts)]))
-        return np.split(tokens.flat_values.numpy(), tokens.row_splits.numpy()[1:-1])
-
     def sample(self, text, alpha):
         """int32 [T], a text's ids as SentencePiece draws them: of BPE with this share of merges
         passed over, of a unigram model with probabilities to this power."""
@@ -84,10 +94,6 @@ class SentencePieceTokenizer(Tokenizer):
         )
         ids = [np.concatenate([self.mark_ids, np.array(part, np.int32)]) for part in parts]
         return np.concatenate(ids)[len(self.mark_ids) :]
-
-    @functools.cached_property
-    def graph(self):
-        return self.in_graph()
 
     def decode_tokens(self, ids):
         return self.processor.decode(ids)

@@ -11,7 +11,8 @@ import re
 import numpy as np
 
 from trainers.chat import EOS_TEXT
-from trainers.data.tokenizer_base import EOS, Tokenizer
+from trainers.data.tokenizer_base import EOS, GOES_ON, Tokenizer
+from trainers.errors import UserError
 
 SEPARATOR = "\ufdd0"  # one of the characters that Unicode has for internal use
 FILE = "special_tokens.json"
@@ -29,9 +30,15 @@ class SpecialTokenizer(Tokenizer):
     separator = SEPARATOR
 
     def __init__(self, inner, special_tokens):
+        if getattr(inner, "prefix", None) is not None:
+            raise UserError(
+                "the tokenizer puts a token before every text, and so has no special tokens between "
+                "the parts of one: choose a task of text to text"
+            )
         self.inner = inner
         self.kind = inner.kind
         self.begins_texts = inner.begins_texts
+        self.leading_space = inner.leading_space
         self.special_tokens = tuple(special_tokens)
         known = {EOS_TEXT: EOS, **inner.special_ids}
         own = [text for text in self.special_tokens if text not in known]
@@ -49,7 +56,7 @@ class SpecialTokenizer(Tokenizer):
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts):
-        divided = [divide(text, self.pattern) for text in texts]
+        divided = [self.pieces(text) for text in texts]
         plain = [piece for pieces in divided for piece in pieces if piece not in self.ids]
         read = iter(self.inner.encode_batch(plain) if plain else ())
         none = np.zeros(0, np.int32)
@@ -59,6 +66,19 @@ class SpecialTokenizer(Tokenizer):
             ).astype(np.int32)
             for pieces in divided
         ]
+
+    def pieces(self, text):
+        """The pieces of a text; those that go on from others say so to who reads them otherwise."""
+        pieces = divide(text, self.pattern)
+        if not self.leading_space:
+            return pieces
+        goes_on = False
+        for i, piece in enumerate(pieces):
+            special = piece in self.ids
+            if goes_on and not special:
+                pieces[i] = GOES_ON + piece
+            goes_on = not special or self.leading_space == "first"
+        return pieces
 
     def decode_tokens(self, ids):
         text, run = "", []
@@ -79,7 +99,7 @@ class SpecialTokenizer(Tokenizer):
 
         from trainers.data import graph_text
 
-        ids, pattern = self.ids, self.pattern
+        ids, pattern, leading_space = self.ids, self.pattern, self.leading_space
         texts = self.texts
         is_special = np.isin(np.arange(self.vocabulary_size), list(texts))
 
@@ -99,7 +119,15 @@ class SpecialTokenizer(Tokenizer):
                 for text, i in ids.items():
                     special |= flat == text
                     token = tf.where(flat == text, i, token)
-                read = self.inner.tokenize(tf.where(special, "", flat))
+                plain = tf.where(special, "", flat)
+                if leading_space:
+                    counted = (flat != "") if leading_space == "first" else (plain != "")
+                    stretch = pieces.value_rowids()
+                    if leading_space == "always":
+                        stretch += tf.cumsum(tf.cast(special, tf.int64))
+                    goes_on = counted_before(counted, stretch) > 0
+                    plain = tf.where(goes_on & (plain != ""), GOES_ON + plain, plain)
+                read = self.inner.tokenize(plain)
                 counts = tf.cast(special, tf.int64)
                 tokens = tf.RaggedTensor.from_row_lengths(token[special], counts)
                 both = tf.concat([tf.cast(read, tf.int32), tokens], axis=1)
@@ -132,6 +160,14 @@ def with_special_tokens(tokenizer, special_tokens):
     return SpecialTokenizer(
         tokenizer.plain, dict.fromkeys([*tokenizer.special_tokens, *special_tokens])
     )
+
+
+def counted_before(counted, stretch):
+    """int32 [M], how many are counted before each, bool [M], in its stretch, ascending int64 [M]."""
+    import tensorflow as tf
+
+    before = tf.cumsum(tf.cast(counted, tf.int32), exclusive=True)
+    return before - tf.gather(tf.math.segment_min(before, stretch), stretch)
 
 
 def pattern_of(special_tokens):

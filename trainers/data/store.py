@@ -23,7 +23,7 @@ import numpy as np
 
 from trainers.data.files import locked
 from trainers.data.special_tokens import SEPARATOR
-from trainers.data.tokenizer_base import EOS
+from trainers.data.tokenizer_base import EOS, GOES_ON
 from trainers.errors import UserError
 
 FORMAT = 1
@@ -118,11 +118,16 @@ def write_store(task, split, tokenizer, folder, source):
             for name in names
         }
         files["offsets"].write(np.int64(0).tobytes())
-        begins = True
+        begins = ended = True
         for chunk in chunks(task.examples(split)):
             examples = [parts_of(example) for example in chunk]
             parts = [part for example in examples for part in example]
-            tokens = tokenizer.encode_batch([part.text for part in parts])
+            texts = [part.text for part in parts]
+            if tokenizer.leading_space:
+                for i, part in enumerate(parts):
+                    texts[i] = part.text if ended else GOES_ON + part.text
+                    ended = part.ends
+            tokens = tokenizer.encode_batch(texts)
             learned, starts, ends = [], [], []
             position = counts["tokens"]
             for i, part in enumerate(parts):

@@ -135,6 +135,7 @@ class SampledTokenizer:
         self.sampling = sampling
         self.seed = seed
         self.kind = tokenizer.kind
+        self.leading_space = tokenizer.leading_space
         self.vocabulary_size = tokenizer.vocabulary_size
         name = f"{tokenizer.fingerprint} {sampling.description} {seed}"
         self.fingerprint = hashlib.sha256(name.encode()).hexdigest()

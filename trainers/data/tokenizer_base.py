@@ -12,6 +12,7 @@ import numpy as np
 EOS = 0
 UNKNOWN = 1
 META = "tokenizer.json"
+GOES_ON = "\ufdd1"  # one of the characters that Unicode has for internal use
 
 
 class Tokenizer:
@@ -28,6 +29,9 @@ class Tokenizer:
       special_ids: {text: id} of special tokens that it has and makes of no text.
       begins_texts: whether a text that a model goes on from is read behind a first token, `<eos>`
         or a model's `begin_token`; some pretrained models read texts as they are.
+      leading_space: None for most; of pretrained models that put a space before texts "always" or
+        "first", see `sentence_piece_model.Reading`. To these a text that begins with `GOES_ON` goes
+        on from another, and gets none.
     """
 
     kind: str
@@ -36,6 +40,7 @@ class Tokenizer:
     special_tokens: tuple[str, ...] = ()
     special_ids: ClassVar[dict[str, int]] = {}
     begins_texts = True
+    leading_space: str | None = None
     separator = ""
 
     @classmethod

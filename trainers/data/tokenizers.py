@@ -9,6 +9,7 @@
 | unigram | a SentencePiece of the unigram language model |
 | sentencepiece_bpe | a SentencePiece of byte-pair encoding |
 | pretrained_bpe | byte-pair encoding of a pretrained model; loaded and not learned |
+| pretrained_sentence_piece | a SentencePiece of a pretrained model; loaded and not learned |
 """
 
 import json
@@ -19,6 +20,7 @@ import gin
 
 from trainers.data.byte_pair import BytePairTokenizer
 from trainers.data.pretrained_bpe import PretrainedBpeTokenizer
+from trainers.data.pretrained_sentence_piece import PretrainedSentencePieceTokenizer
 from trainers.data.sentence_piece import SentencePieceBpeTokenizer, UnigramTokenizer
 from trainers.data.simple_tokenizers import BytesTokenizer, CharactersTokenizer, WordsTokenizer
 from trainers.data.special_tokens import FILE as SPECIAL_TOKENS
@@ -39,6 +41,7 @@ KINDS: dict[str, type[Tokenizer]] = {
         UnigramTokenizer,
         SentencePieceBpeTokenizer,
         PretrainedBpeTokenizer,
+        PretrainedSentencePieceTokenizer,
     )
 }
 

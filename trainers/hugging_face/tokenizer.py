@@ -7,34 +7,103 @@ import os
 from trainers.chat import EOS_TEXT
 from trainers.data.byte_pair import BytePairTokenizer
 from trainers.data.pretrained_bpe import PretrainedBpeTokenizer
+from trainers.data.pretrained_sentence_piece import PretrainedSentencePieceTokenizer
+from trainers.data.sentence_piece_model import is_sentence_piece, rebuilt
 from trainers.data.simple_tokenizers import BytesTokenizer
 from trainers.data.special_tokens import with_special_tokens
 from trainers.data.tokenizer_base import EOS
 from trainers.errors import UserError
-from trainers.hugging_face.folder import TOKENIZER_CONFIG, read_config, read_json
+from trainers.hugging_face.folder import TOKENIZER_CONFIG, put_json, read_config, read_json
 
 FILE = "tokenizer.json"
+MODELS = ("tokenizer.model", "spiece.model")  # of SentencePiece, with the ids of the checkpoint
+RENUMBERED = ("pegasus",)
+T5_EXTRA_IDS = 100
 
 
 def load(path):
-    """The tokenizer of a folder.
+    """The tokenizer of a folder: of tokenizer.json, else of its SentencePiece model.
 
     Raises:
-      UserError: it has none that can be read; or one for fewer ids than the model has.
+      UserError: it has none that can be read; or one for more ids than the model has.
     """
     config = read_config(path)
     description = read_json(os.path.join(path, FILE))
-    if description is None:
-        raise UserError(f"{path}: has no {FILE}, the tokenizer")
+    begins = begin_id(path, config) is not None
     try:
-        return PretrainedBpeTokenizer(
-            description,
-            eos_text(config, description),
-            config["vocab_size"],
-            begin_text(description) is not None,
-        )
+        if description is None:
+            return of_model(path, config, begins)
+        if is_sentence_piece(description):
+            return of_description(description, config, begins)
+        eos = text_of(ids_of(description), eos_id(config))
+        # BART's encoder and decoder read a token before every text; decoders alone have begin_token.
+        prefix = begin_id(path, config) if config.get("is_encoder_decoder") else None
+        return PretrainedBpeTokenizer(description, eos, config["vocab_size"], begins, prefix)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def of_description(description, config, begins):
+    """The SentencePiece of a tokenizer.json."""
+    ids, added = ids_of(description), description.get("added_tokens", ())
+    text_of(ids, eos_id(config))  # there must be one
+    model, reading = rebuilt(description)
+    return PretrainedSentencePieceTokenizer(
+        model,
+        eos_id(config),
+        {token["content"]: token["id"] for token in added if token["special"]},
+        rows(config, max(ids.values()) + 1),
+        None if reading.collapses else reading.leading_space,
+        reading.doubles,
+        begins,
+        description,
+    )
+
+
+def of_model(path, config, begins):
+    """The SentencePiece of a file of its own, which it reads as SentencePiece does."""
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    names = [name for name in MODELS if os.path.isfile(os.path.join(path, name))]
+    if not names:
+        raise UserError(f"has no {FILE} and no {' or '.join(MODELS)}, the tokenizer")
+    if config["model_type"] in RENUMBERED:
+        raise UserError(
+            f"has no {FILE}, and in {names[0]} the ids of a {config['model_type']} are others; "
+            "save_pretrained of its tokenizer in Transformers writes one"
+        )
+    with open(os.path.join(path, names[0]), "rb") as file:
+        model = file.read()
+    try:
+        proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    except DecodeError:
+        raise UserError(f"{names[0]} is no model of SentencePiece, or not complete") from None
+    special = (proto.SentencePiece.CONTROL, proto.SentencePiece.UNKNOWN)
+    ids = {p.piece: i for i, p in enumerate(proto.pieces) if p.type in special}
+    settings = read_json(os.path.join(path, TOKENIZER_CONFIG)) or {}
+    count = settings.get("extra_ids", T5_EXTRA_IDS if config["model_type"] == "t5" else 0)
+    last = len(proto.pieces) + count - 1
+    ids |= {f"<extra_id_{i}>": last - i for i in range(count)}
+    ids |= read_json(os.path.join(path, "added_tokens.json")) or {}
+    added = settings.get("added_tokens_decoder", {})
+    ids |= {token["content"]: int(i) for i, token in added.items()}
+    text_of(ids, eos_id(config))  # there must be one
+    size = rows(config, max(len(proto.pieces) - 1, *ids.values()) + 1)
+    space, normal = None, proto.normalizer_spec
+    if normal.add_dummy_prefix and not normal.remove_extra_whitespaces:
+        space = "first" if settings.get("legacy") is False else "always"
+    return PretrainedSentencePieceTokenizer(model, eos_id(config), ids, size, space, True, begins)
+
+
+def rows(config, count):
+    """The number of a model's ids, which the tokenizer's `count` must not exceed."""
+    if config["vocab_size"] < count:
+        raise UserError(
+            f"the tokenizer has {count} ids and the model only {config['vocab_size']}: they are "
+            "not of the same checkpoint"
+        )
+    return config["vocab_size"]
 
 
 def begin_token(path, config):
@@ -46,11 +115,18 @@ def begin_token(path, config):
     if config.get("is_encoder_decoder"):
         begin = config.get("decoder_start_token_id")
         return swapped(config.get("pad_token_id", eos) if begin is None else begin, eos)
+    begin = begin_id(path, config)
+    return 0 if begin is None else swapped(begin, eos)
+
+
+def begin_id(path, config):
+    """The id there of the token that the tokenizer puts before a text, or None."""
     description = read_json(os.path.join(path, FILE))
-    begin = description and begin_text(description)
-    if not begin:
-        return 0
-    return swapped(ids_of(description)[begin], eos)
+    if description is None:
+        settings = read_json(os.path.join(path, TOKENIZER_CONFIG)) or {}
+        return config.get("bos_token_id") if settings.get("add_bos_token", True) else None
+    begin = begin_text(description)
+    return None if begin is None else ids_of(description)[begin]
 
 
 def swapped(token, eos):
@@ -67,6 +143,8 @@ def begin_text(description):
             first = (step.get("single") or [{}])[0]
             if "SpecialToken" in first:
                 return first["SpecialToken"]["id"]
+        if step.get("type") == "RobertaProcessing":
+            return step["cls"][0]
     return None
 
 
@@ -79,25 +157,32 @@ def eos_id(config):
     return eos
 
 
-def eos_text(config, description):
-    eos = eos_id(config)
-    for text, i in ids_of(description).items():
+def text_of(ids, eos):
+    """The text of the id that ends texts, of {text: id}."""
+    for text, i in ids.items():
         if i == eos:
             return text
-    raise UserError(f"{FILE} has no token {eos}, the eos_token_id of config.json")
+    raise UserError(f"the tokenizer has no token {eos}, the eos_token_id of config.json")
 
 
 def ids_of(description):
+    vocabulary = description["model"]["vocab"]
+    if isinstance(vocabulary, list):  # of unigrams, with their scores
+        vocabulary = {text: i for i, (text, _) in enumerate(vocabulary)}
     added = {token["content"]: token["id"] for token in description.get("added_tokens", ())}
-    return {**description["model"]["vocab"], **added}
+    return {**vocabulary, **added}
 
 
 def write(tokenizer, path):
-    """Writes a tokenizer for Transformers, where it is one of bytes or of byte-pair encoding.
+    """Writes a tokenizer for Transformers, where it is pretrained, or one of bytes or of their pairs.
 
     Returns:
       whether it is written.
     """
+    inner = tokenizer.plain
+    if isinstance(inner, PretrainedSentencePieceTokenizer) and inner.description is None:
+        write_model(tokenizer, inner, path)
+        return True
     described = description_of(tokenizer)
     if described is None:
         return False
@@ -109,11 +194,31 @@ def write(tokenizer, path):
     return True
 
 
+def write_model(tokenizer, inner, path):
+    """Writes the SentencePiece model that a checkpoint had alone, and its special tokens."""
+    own = getattr(tokenizer, "ids", {}).items()
+    ids = {**inner.given_ids, **{text: i for text, i in own if i >= inner.vocabulary_size}}
+    settings = {
+        "eos_token": text_of(ids, inner.eos_id),
+        "add_bos_token": inner.begins_texts,
+        "legacy": inner.leading_space != "first",
+        "extra_ids": 0,
+        "added_tokens_decoder": {i: added_token(text, i) for text, i in ids.items()},
+    }
+    unigrams = inner.proto.trainer_spec.model_type == inner.proto.trainer_spec.UNIGRAM
+    with open(os.path.join(path, "spiece.model" if unigrams else "tokenizer.model"), "wb") as file:
+        file.write(inner.model)
+    put_json(os.path.join(path, TOKENIZER_CONFIG), settings)
+
+
 def description_of(tokenizer):
     """(what is to be in tokenizer.json, the text of its end), or None."""
     inner = tokenizer.plain
     if isinstance(inner, PretrainedBpeTokenizer):
         description, eos = copy.deepcopy(inner.description), inner.eos
+    elif isinstance(inner, PretrainedSentencePieceTokenizer):
+        description = copy.deepcopy(inner.description)
+        eos = text_of(ids_of(description), inner.eos_id)
     elif isinstance(inner, BytePairTokenizer | BytesTokenizer):
         description, eos = description_of_ours(inner), EOS_TEXT
     else:

@@ -94,6 +94,23 @@ def pair(request):
     return PretrainedBpeTokenizer(description, "<|endoftext|>"), theirs
 
 
+def test_a_prefix_stands_before_every_text_and_is_no_text():
+    description = make("gpt2")
+    plain = PretrainedBpeTokenizer(description, "<|endoftext|>")
+    begin = plain.special_ids["<|im_start|>"]
+    made = PretrainedBpeTokenizer(
+        description, "<|endoftext|>", None, False, int(plain.swapped(begin))
+    )
+    made = PretrainedBpeTokenizer.from_assets(made.assets())
+    texts = varied(20)
+    expected = [[begin, *ids] for ids in plain.encode_batch(texts)]
+    assert [ids.tolist() for ids in made.encode_batch(texts)] == expected
+    graph = made.in_graph()
+    assert graph.tokenize(texts).to_list() == expected
+    assert made.decode(expected[-1]) == texts[-1]
+    assert graph.detokenize(tf.constant([expected[-1]]))[0].numpy().decode() == texts[-1]
+
+
 def test_ids_are_the_librarys_but_for_the_end_and_0(pair):
     ours, theirs = pair
     end = theirs.token_to_id("<|endoftext|>")

@@ -12,10 +12,12 @@ import pytest
 import tensorflow as tf
 
 from trainers.data import simple_tokenizers, tokenizers
+from trainers.data.pretrained_sentence_piece import PretrainedSentencePieceTokenizer
 from trainers.errors import UserError
 
 SIZES = {"bytes": None, "characters": None, "words": 100, "bpe": 400}
 SIZES |= {"unigram": 390, "sentencepiece_bpe": 420}
+PRETRAINED = "pretrained_sentence_piece"
 LOSSLESS = ["bytes", "bpe", "unigram", "sentencepiece_bpe"]
 
 CODE = '''\
@@ -69,12 +71,19 @@ TEXTS = varied_texts(1000)
 @pytest.fixture(scope="module")
 def trained():
     texts = [CODE, GERMAN, "the <unk> word", *CHOSEN[10:], *TEXTS[17:200:3]]
-    return {
+    learned = {
         kind: tokenizers.train_tokenizer(kind, iter(texts), size) for kind, size in SIZES.items()
     }
+    # Another end than the file's, to change places with 0.
+    model, size = learned["sentencepiece_bpe"].model, SIZES["sentencepiece_bpe"]
+    special = {"<unk>": 1, "</s>": size}
+    learned[PRETRAINED] = PretrainedSentencePieceTokenizer(
+        model, size, special, size + 1, leading_space="first"
+    )
+    return learned
 
 
-@pytest.fixture(params=SIZES)
+@pytest.fixture(params=[*SIZES, PRETRAINED])
 def tokenizer(request, trained):
     return trained[request.param]
 
@@ -125,7 +134,7 @@ def test_no_text_becomes_the_end_of_text(tokenizer):
 def test_ids_lie_in_the_vocabulary(tokenizer):
     ids = np.concatenate(tokenizer.encode_batch(TEXTS))
     assert ids.min() >= 1 and ids.max() < tokenizer.vocabulary_size
-    size = SIZES[tokenizer.kind]
+    size = SIZES.get(tokenizer.kind)
     assert size is None or tokenizer.vocabulary_size == size
 
 
@@ -171,7 +180,7 @@ for kind, ids in expected.items():
     module = tf.saved_model.load(kind)
     tokens = module.tokenize(tf.constant(texts))
     assert tokens.to_list() == ids, kind
-    if kind not in ("characters", "words"):
+    if kind not in ("characters", "words", "pretrained_sentence_piece"):
         assert [t.decode() for t in module.detokenize(tokens.to_tensor()).numpy()] == texts, kind
 assert not {"trainers", "keras_hub", "tokenizers", "sentencepiece"} & set(sys.modules)
 """

@@ -5,6 +5,7 @@ import os
 
 import keras
 
+from tests.trainers.data import sentence_pieces
 from tests.trainers.data.test_pretrained_bpe import make
 from trainers.hugging_face.load import save_model
 from zoo import DecoderLM, EncoderDecoder
@@ -99,12 +100,16 @@ def make_checkpoint(folder, kind="gpt2", tokenizer="gpt2", begins=False):
     """Writes a folder with a model and a tokenizer; returns the model and the id of the end.
 
     Args:
-      begins: whether the tokenizer puts <|im_start|> before a text.
+      begins: whether the tokenizer puts <|im_start|> before a text; one of SentencePiece has its way.
     """
-    description = make(tokenizer)
+    names = ["<|endoftext|>", "<|im_start|>"]
+    if tokenizer in sentence_pieces.KINDS:
+        description, names = sentence_pieces.description_of(tokenizer), ["</s>", "<unk>"]
+    else:
+        description = make(tokenizer)
     ids = {token["content"]: token["id"] for token in description["added_tokens"]}
-    eos, begin = ids["<|endoftext|>"], ids["<|im_start|>"]
-    if begins:
+    eos, begin = (ids[name] for name in names)
+    if begins and tokenizer not in sentence_pieces.KINDS:
         special = {"id": "<|im_start|>", "ids": [begin], "tokens": ["<|im_start|>"]}
         description["post_processor"] = {
             "type": "TemplateProcessing",
@@ -121,7 +126,7 @@ def make_checkpoint(folder, kind="gpt2", tokenizer="gpt2", begins=False):
         "tokenizer.json": description,
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "eos_token": "<|endoftext|>",
+            "eos_token": names[0],
         },
     }.items():
         with open(os.path.join(folder, name), "w") as file:

@@ -54,10 +54,18 @@ def greedy(model, tokens, count, **features):
     return tokens
 
 
-@pytest.mark.parametrize("kind, begins", [("gpt2", False), ("llama", True), ("t5", False)])
-def test_an_export_writes_what_the_checkpoint_would(tmp_path, kind, begins):
+@pytest.mark.parametrize(
+    "kind, reads, begins",
+    [
+        ("gpt2", "llama3", False),
+        ("llama", "llama3", True),
+        ("llama", "llama", True),
+        ("t5", "t5", False),
+    ],
+)
+def test_an_export_writes_what_the_checkpoint_would(tmp_path, kind, reads, begins):
     source = tmp_path / "source"
-    make_checkpoint(source, kind, "llama3", begins)
+    make_checkpoint(source, kind, reads, begins)
     done = run("scripts/convert.py", source, tmp_path / "run")
     assert done.returncode == 0, done.stderr
     done = run("-m trainers.run", "--mode=export", f"--model_dir={tmp_path / 'run'}")
