@@ -1,6 +1,6 @@
 """Decoders that KerasHub has and `DecoderLM` is not: Gemma 2 and 3, Phi-3, OPT, mixtures of experts.
 
-Each layer is KerasHub's own; here they are put on the contract of zoo/model.py.
+The layers are KerasHub's own; here they are put on the contract of zoo/model.py.
 """
 
 import inspect
@@ -40,8 +40,8 @@ class PretrainedLM(LanguageModel):
     A row is one example from its first place on, with padding behind it: KerasHub's layers know
     neither segments nor positions. A router's own loss, of mixtures of experts, is not learned.
 
-    Decoding, rows are read together where they have as many tokens, without padding, and one
-    length after the other where not.
+    In decoding, rows that have read equally many tokens are read together, and rows of unequal
+    length take turns: KerasHub's caches have one index for all rows.
 
     Args:
       vocabulary_size: V.

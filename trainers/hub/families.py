@@ -1,7 +1,7 @@
 """Architectures of Transformers that zoo.PretrainedLM is, by their model_type.
 
-Each is a function of a config.json to (backbone, settings). What layers of KerasHub have in one way
-alone is refused where config.json says otherwise; the comparison with Transformers found it out.
+Each is a function of a config.json to (backbone, settings). What KerasHub's layers know in one way
+alone is refused where config.json says otherwise: they would pass over it without a word.
 """
 
 from trainers.errors import UserError
