@@ -264,7 +264,8 @@ def teacher_forced_logits(text_model, model, ids, tokens):
     features = {}
     if model.reads_source:
         features["source"] = np.append(ids, EOS)[None, -max_length:].astype("int32")
-        prompt = [EOS]
+        # An answer begins with what the tokenizer makes of no text.
+        prompt = [EOS, *text_model.tokenizer.tokenize(tf.constant([""])).flat_values.numpy()]
     else:
         separator = [EOS] if text_model.layout == "text_to_text" else []
         reserved = min(PROBE_TOKENS, (max_length + 1) // 2)
