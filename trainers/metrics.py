@@ -76,9 +76,14 @@ class Evaluation:
     def loop(self, iterator, count):
         totals = tf.zeros(self.columns, tf.float64)
         for _ in tf.range(count):
-            sums = self.strategy.run(self._sums, args=(next(iterator),))
+            sums = self.strategy.run(self.sums_in_replica, args=(next(iterator),))
             totals += self.strategy.reduce("SUM", sums, axis=None)
         return totals
+
+    def sums_in_replica(self, features):
+        # Given a tf.function itself, MirroredStrategy makes one of all its replicas, and XLA cannot
+        # compile what reads variables of several devices.
+        return self._sums(features)
 
     def sums_of_batch(self, features):
         """float64 [3]: loss in nats, tokens whose prediction is right, tokens."""

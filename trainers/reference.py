@@ -63,9 +63,12 @@ def log_probabilities(model, plan, strategy, xla):
     """float32 [N, 2]: the log-probabilities of the pairs of a plan that is not for training."""
     of_replica = tf.function(lambda features: answers_of(model, features), jit_compile=xla)
 
+    def in_replica(features):
+        return of_replica(features)  # see metrics.Evaluation.sums_in_replica
+
     @tf.function
     def of_step(iterator):
-        return strategy.gather(strategy.run(of_replica, args=(next(iterator),)), axis=0)
+        return strategy.gather(strategy.run(in_replica, args=(next(iterator),)), axis=0)
 
     iterator = iter(dataset(plan, 0, plan.steps_per_epoch, strategy))
     rows = [of_step(iterator).numpy() for _ in range(plan.steps_per_epoch)]

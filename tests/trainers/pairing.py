@@ -58,7 +58,7 @@ def made(family, strategy="one_device", rate=0.1, **settings):
     plan, held_out = plan_of(family), plan_of(family, training=False)
     settings = {"xla": False} | settings
     step = TrainStep(model, optimizer, DPO(0.5), strategy, ROWS, **settings)
-    known = reference.log_probabilities(model, held_out, strategy, xla=False)
+    known = reference.log_probabilities(model, held_out, strategy, step.xla)
     plan.reference = held_out.reference = known
     return step, plan, held_out
 
@@ -72,7 +72,7 @@ def trained(tokens=None, **settings):
     with mock.patch.object(chunked_loss, "MOST_LOGITS", most):
         step, plan, held_out = made("decoder_lm", **settings)
         results = step.run(iter(dataset(plan, strategy=step.strategy)), STEPS)
-    found = PairEvaluation(step.model, held_out, step.strategy, False).run()
+    found = PairEvaluation(step.model, held_out, step.strategy, step.xla).run()
     return {
         "reference": plan.reference,
         "results": results,
@@ -85,6 +85,6 @@ def in_two_ways():
     """{name: array} of one device by XLA, and of two replicas that take all by parts."""
     ways = {
         "one device": trained(xla=True),
-        "replicas": trained(strategy="mirrored", accumulation=2, tokens=30),
+        "replicas": trained(strategy="mirrored", accumulation=2, tokens=30, xla=True),
     }
     return {f"{way}/{key}": value for way, found in ways.items() for key, value in found.items()}
