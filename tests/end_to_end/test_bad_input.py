@@ -53,7 +53,7 @@ def test_an_empty_file_is_named(complaint, tmp_path):
 def test_a_file_without_a_token_is_named(complaint, tmp_path):
     path = written(tmp_path / "blank.txt", b" \n\n")
     message = complaint("encoder_decoder", TRAIN_FILES=[path, path])
-    assert message == "the train split of the data has no text in it; see its files"
+    assert message == f"{path}, {path}: no record in it, for the train split"
 
 
 def test_bytes_that_are_not_utf8_are_named_by_line_and_may_be_replaced(complaint, tmp_path):

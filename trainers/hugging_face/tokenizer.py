@@ -124,7 +124,9 @@ def begin_id(path, config):
     description = read_json(os.path.join(path, FILE))
     if description is None:
         settings = read_json(os.path.join(path, TOKENIZER_CONFIG)) or {}
-        return config.get("bos_token_id") if settings.get("add_bos_token", True) else None
+        has_model = any(os.path.isfile(os.path.join(path, name)) for name in MODELS)
+        begins = has_model and settings.get("add_bos_token", True)
+        return config.get("bos_token_id") if begins else None
     begin = begin_text(description)
     return None if begin is None else ids_of(description)[begin]
 
