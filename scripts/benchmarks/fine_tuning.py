@@ -20,10 +20,10 @@ import tempfile
 import time
 
 import turns
+from decode import LAYERS, VOCABULARY_SIZE, WIDTH, gpt2
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 
-VOCABULARY, LAYERS, WIDTH, HEADS, CONTEXT = 50257, 12, 768, 12, 1024
 ROWS, LENGTH = 4, 256
 LEARNING_RATE = 3e-5
 
@@ -90,29 +90,16 @@ def make(folder):
     import keras
 
     from trainers.hugging_face.load import save_model
-    from zoo import DecoderLM
 
     keras.utils.set_random_seed(0)
-    model = DecoderLM(
-        VOCABULARY,
-        LAYERS,
-        WIDTH,
-        HEADS,
-        positions="learned",
-        context_length=CONTEXT,
-        norm="layer",
-        activation="gelu",
-        use_bias=True,
-        tie_embeddings=True,
-    )
-    save_model(model, folder, eos=VOCABULARY - 1)
+    save_model(gpt2(), folder, eos=VOCABULARY_SIZE - 1)
 
 
 def batch():
     """int32 [ROWS, LENGTH + 1], the same for both sides."""
     import numpy as np
 
-    return np.random.default_rng(0).integers(1, VOCABULARY - 1, (ROWS, LENGTH + 1), dtype=np.int32)
+    return np.random.default_rng(0).integers(1, VOCABULARY_SIZE - 1, (ROWS, LENGTH + 1), "int32")
 
 
 def make_steps(model):

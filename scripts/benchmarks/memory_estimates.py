@@ -10,6 +10,8 @@ import resource
 import subprocess
 import sys
 
+from memory import resident_bytes
+
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 
 DECODER = {"vocabulary_size": 65, "num_layers": 6, "width": 384, "num_heads": 6}
@@ -130,11 +132,6 @@ def measure(kind, settings, batch, length, more):
     train_step.run(iter(tf.data.Dataset.from_tensors(features).repeat()), 3)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return peak - before, estimate.total
-
-
-def resident_bytes():
-    with open("/proc/self/statm", encoding="utf-8") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Model:
       reads_source: whether it is an encoder-decoder.
       chats, codes, summarises, translates: whether it was trained for that; `chats`: to follow
         instructions.
+      by_preset: whether it begins from KerasHub's name for it rather than from a folder.
       special: whether it is of one field alone, such as code or mathematics.
       tasks: of a recipe, the tasks that it trains for.
     """
@@ -41,6 +42,7 @@ class Model:
     codes: bool = False
     summarises: bool = False
     translates: bool = False
+    by_preset: bool = False
     special: bool = False
     tasks: tuple[str, ...] = ()
 

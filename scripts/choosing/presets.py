@@ -1,7 +1,6 @@
 """KerasHub's presets of models that write text, read from its source: TensorFlow is not imported."""
 
 import ast
-import functools
 import glob
 import importlib.util
 import os
@@ -9,8 +8,9 @@ import re
 
 from choosing.families import family_of
 from choosing.model import HUB, NATIVE, NO, Model
-from trainers.catalogue import Catalogue
 from trainers.errors import UserError
+from trainers.hub.families import FAMILIES as OF_KERASHUB
+from trainers.hub.tokenizer import SPECIAL as TOKENIZERS
 from trainers.hugging_face.families import FAMILIES
 
 # By KerasHub's own words these read pictures or sounds, make vectors, judge or draft: no text for text.
@@ -31,6 +31,8 @@ SEEING = (
 )
 CHAT = re.compile(r"instruct|vicuna|bloomz|flan|_it\b|_it$|chat model", re.IGNORECASE)
 SPECIAL = re.compile(r"code|math|med|function", re.IGNORECASE)
+# Whose presets are read; the other families of PretrainedLM as Transformers have them.
+PRESETS = {name.removesuffix("Tokenizer").lower() for name in TOKENIZERS}
 
 
 def models():
@@ -93,7 +95,8 @@ def model_of(name, preset, folder, reads_source):
         context=family.context,
         licence=family.licence,
         languages=None if family.languages is None else tuple(family.languages.split()),
-        loads=loading(family, reads_source),
+        loads=loading(family.model_type),
+        by_preset=family.model_type not in FAMILIES and family.model_type in PRESETS,
         reads_source=reads_source,
         chats=bool(CHAT.search(said)) or folder == "gpt_oss",
         codes="code" in name,
@@ -103,13 +106,7 @@ def model_of(name, preset, folder, reads_source):
     )
 
 
-def loading(family, reads_source):
-    if family.model_type in FAMILIES:
+def loading(model_type):
+    if model_type in FAMILIES:
         return NATIVE
-    return HUB if has_pretrained_lm() and not reads_source else NO
-
-
-@functools.cache
-def has_pretrained_lm():
-    """Whether the zoo has the model that carries any decoder of KerasHub."""
-    return "PretrainedLM" in Catalogue().models
+    return HUB if model_type in PRESETS or model_type in OF_KERASHUB else NO

@@ -83,9 +83,8 @@ def command(model, task):
         return train(model.name, f"runs/{model.name}", TASKS[task].files)
     if model.loads not in (NATIVE, HUB):
         return None
-    # A native model is read from a folder of Transformers, another by KerasHub's name for it.
-    folder = f"my/{model.name}" if model.loads == NATIVE else model.name
-    if model.loads == NATIVE and use(model, task) in (READY, ASKED):
+    folder = model.name if model.by_preset else f"my/{model.name}"
+    if not model.by_preset and use(model, task) in (READY, ASKED):
         return shlex.join(["python", "scripts/convert.py", folder, f"runs/{model.name}"])
     return train(TASKS[task].recipe, f"runs/{model.name}", TASKS[task].files, INIT=folder)
 

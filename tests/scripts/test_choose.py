@@ -105,7 +105,9 @@ def test_presets_are_what_kerashub_has(known):
     gpt2 = by_name["gpt2_base_en"]
     assert (gpt2.parameters, gpt2.context, gpt2.loads) == (124439808, 1024, NATIVE)
     assert by_name["bart_large_en_cnn"].summarises and by_name["bart_large_en_cnn"].reads_source
-    assert by_name["opt_125m_en"].loads in (HUB, NO)
+    assert (by_name["opt_125m_en"].loads, by_name["opt_125m_en"].by_preset) == (HUB, True)
+    assert (by_name["gemma2_2b_en"].loads, by_name["gemma2_2b_en"].by_preset) == (HUB, False)
+    assert by_name["phi3_mini_4k_instruct_en"].loads == NO  # its tokenizer is not read
     assert by_name["mixtral_8_7b_en"].active < by_name["mixtral_8_7b_en"].parameters
     assert not any("vision" in m.about or "bert" in m.name for m in known)
 

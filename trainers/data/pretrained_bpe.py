@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from trainers.data.byte_pair import byte_letters
-from trainers.data.tokenizer_base import EOS, Tokenizer
+from trainers.data.tokenizer_base import PretrainedTokenizer
 from trainers.errors import UserError
 
 FILE = "pretrained.json"
@@ -20,7 +20,7 @@ GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 LOOKAHEAD = r"\s+(?!\S)|"
 
 
-class PretrainedBpeTokenizer(Tokenizer):
+class PretrainedBpeTokenizer(PretrainedTokenizer):
     """The tokenizer of a tokenizer.json, but that its end of a text has id 0, and 0 that of the end.
 
     Special tokens of the file are letters like others in texts, unless special_tokens.py makes
@@ -68,17 +68,6 @@ class PretrainedBpeTokenizer(Tokenizer):
             self.pieces[i] = piece
         # Without the special tokens, so that their letters are letters.
         self.backend = Backend.from_str(json.dumps({**description, "added_tokens": []}))
-
-    @classmethod
-    def train(cls, texts, vocabulary_size=None):
-        raise UserError(
-            f"TOKENIZER = {cls.kind!r}: is not learned; give the folder of the pretrained model"
-        )
-
-    def swapped(self, ids):
-        """Ids with that of the end and 0 in each other's place; both ways."""
-        ids = np.asarray(ids)
-        return np.where(ids == self.eos_id, EOS, np.where(ids == EOS, self.eos_id, ids))[()]
 
     def encode(self, text):
         return self.encode_batch([text])[0]

@@ -6,18 +6,15 @@ tensorflow-text, in Python as in exports.
 
 import json
 
-import numpy as np
-
 from trainers.data.sentence_piece import SPACE_MARK, EncodedInGraph
 from trainers.data.sentence_piece_model import BYTE
-from trainers.data.tokenizer_base import EOS, GOES_ON
-from trainers.errors import UserError
+from trainers.data.tokenizer_base import EOS, GOES_ON, PretrainedTokenizer
 from trainers.startup import filtered_stderr
 
 MODEL, SETTINGS, SOURCE = "sentencepiece.model", "settings.json", "pretrained.json"
 
 
-class PretrainedSentencePieceTokenizer(EncodedInGraph):
+class PretrainedSentencePieceTokenizer(EncodedInGraph, PretrainedTokenizer):
     """A SentencePiece model, but that its end of a text has id 0, and 0 that of the end.
 
     Special tokens are letters like others in texts, unless special_tokens.py makes them tokens.
@@ -31,9 +28,6 @@ class PretrainedSentencePieceTokenizer(EncodedInGraph):
         for it puts its own there.
       begins_texts: see `Tokenizer`.
       description: what is in the tokenizer.json that the model was made of, or None.
-
-    Raises:
-      UserError: more tokens than that.
     """
 
     kind = "pretrained_sentence_piece"
@@ -63,17 +57,6 @@ class PretrainedSentencePieceTokenizer(EncodedInGraph):
         self.pieces = [b""] * vocabulary_size
         for i, piece in enumerate(self.proto.pieces[:vocabulary_size]):
             self.pieces[self.swapped(i)] = self.bytes_of(piece)
-
-    @classmethod
-    def train(cls, texts, vocabulary_size=None):
-        raise UserError(
-            f"TOKENIZER = {cls.kind!r}: is not learned; give the folder of the pretrained model"
-        )
-
-    def swapped(self, ids):
-        """Ids with that of the end and 0 in each other's place; both ways."""
-        ids = np.asarray(ids)
-        return np.where(ids == self.eos_id, EOS, np.where(ids == EOS, self.eos_id, ids))[()]
 
     def bytes_of(self, piece):
         kind = piece.Type.Name(piece.type)

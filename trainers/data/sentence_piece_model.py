@@ -8,6 +8,7 @@ import itertools
 import re
 from typing import NamedTuple
 
+from trainers.data.pretrained_bpe import steps_of
 from trainers.data.sentence_piece import SPACE_MARK
 from trainers.errors import UserError
 
@@ -119,12 +120,6 @@ def reading_of(description):
             f"tokenizer.json does not write spaces as {SPACE_MARK}, as SentencePiece does"
         )
     return reading
-
-
-def steps_of(given, name):
-    if not given:
-        return []
-    return given[name] if given["type"] == "Sequence" else [given]
 
 
 def list_of(description):

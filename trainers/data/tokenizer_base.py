@@ -9,6 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from trainers.errors import UserError
+
 EOS = 0
 UNKNOWN = 1
 META = "tokenizer.json"
@@ -110,3 +112,20 @@ class Tokenizer:
                 file.write(content)
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(temporary, folder)
+
+
+class PretrainedTokenizer(Tokenizer):
+    """One that comes with a model, whose end of a text, `eos_id`, changes places with id 0."""
+
+    eos_id: int
+
+    @classmethod
+    def train(cls, texts, vocabulary_size=None):
+        raise UserError(
+            f"TOKENIZER = {cls.kind!r}: is not learned; give the folder of the pretrained model"
+        )
+
+    def swapped(self, ids):
+        """Ids with that of the end and 0 in each other's place; both ways."""
+        ids = np.asarray(ids)
+        return np.where(ids == self.eos_id, EOS, np.where(ids == EOS, self.eos_id, ids))[()]

@@ -29,7 +29,8 @@ def load(path):
     """
     config = read_config(path)
     description = read_json(os.path.join(path, FILE))
-    begins = begin_id(path, config) is not None
+    begin = begin_id(path, config)
+    begins = begin is not None
     try:
         if description is None:
             return of_model(path, config, begins)
@@ -37,7 +38,7 @@ def load(path):
             return of_description(description, config, begins)
         eos = text_of(ids_of(description), eos_id(config))
         # BART's encoder and decoder read a token before every text; decoders alone have begin_token.
-        prefix = begin_id(path, config) if config.get("is_encoder_decoder") else None
+        prefix = begin if config.get("is_encoder_decoder") else None
         return PretrainedBpeTokenizer(description, eos, config["vocab_size"], begins, prefix)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

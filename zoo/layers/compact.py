@@ -19,8 +19,7 @@ class Compact(keras.layers.Layer):
       matrix: [O, I], rows of which are the weights of an output.
       kind: "float32"; "bfloat16"; "int16" or "int8" with a scale for each row, so that its
         largest weight is the largest number (symmetric, round to nearest); "int4" with a scale for
-        each 32 weights of a row, see `four_bits`. That is the smallest; unpacking takes the time
-        that reading less of it saves.
+        each 32 weights of a row, see `four_bits`.
 
     Raises:
       ValueError: an unknown kind.
