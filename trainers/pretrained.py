@@ -48,10 +48,10 @@ def add(config):
 
 def of_checkpoint(path):
     """{(scope, configurable, parameter): value} of a checkpoint of Transformers, or of a preset."""
-    if presets.is_known(path):
+    if presets.is_pretrained_lm(path):
         model, values = "PretrainedLM", presets.settings_of(path)
     else:
-        config = folder.read_config(path)
+        config = presets.config_of(path)
         model, values = family_of(path, config).model, settings_of(path, config)
     del values["vocabulary_size"]  # of the tokenizer
     return {

@@ -109,9 +109,8 @@ class TextModel(tf.Module):
 
         # The state that `start` returns and `next` takes: flat, as a signature must be.
         start = {"prompts": (NEEDED, strings), **OPTIONS}
-        begin = tf.function(self.begin, autograph=False)
-        state = begin.get_concrete_function(**{name: spec for name, (_, spec) in start.items()})
-        self.states = states.FlatStates(state.structured_outputs)
+        self.begin = graph(self.begin, start)
+        self.states = states.FlatStates(self.begin.get_concrete_function().structured_outputs)
         state, other = self.states.specs(), self.states.specs("other_")
         rows = {"rows": (NEEDED, integers)}
         self.generate = graph(self.generate, {**start, "stop": ((), strings)})

@@ -10,7 +10,7 @@ from choosing.families import family_of
 from choosing.model import HUB, NATIVE, NO, Model
 from trainers.errors import UserError
 from trainers.hub.families import FAMILIES as OF_KERASHUB
-from trainers.hub.tokenizer import SPECIAL as TOKENIZERS
+from trainers.hub.tokenizer import KINDS as TOKENIZERS
 from trainers.hugging_face.families import FAMILIES
 
 # By KerasHub's own words these read pictures or sounds, make vectors, judge or draft: no text for text.
@@ -31,7 +31,8 @@ SEEING = (
 )
 CHAT = re.compile(r"instruct|vicuna|bloomz|flan|_it\b|_it$|chat model", re.IGNORECASE)
 SPECIAL = re.compile(r"code|math|med|function", re.IGNORECASE)
-# Whose presets are read; the other families of PretrainedLM as Transformers have them.
+# Folders of KerasHub's models, without "_", whose presets are read; others are as Transformers have
+# them.
 PRESETS = {name.removesuffix("Tokenizer").lower() for name in TOKENIZERS}
 
 
@@ -86,6 +87,7 @@ def is_text(name, preset):
 
 def model_of(name, preset, folder, reads_source):
     metadata, family = preset["metadata"], family_of(name)
+    loads, reads = loading(family.model_type, folder), folder.replace("_", "") in PRESETS
     said = f"{name} {metadata['description']}"
     return Model(
         name=name,
@@ -95,8 +97,9 @@ def model_of(name, preset, folder, reads_source):
         context=family.context,
         licence=family.licence,
         languages=None if family.languages is None else tuple(family.languages.split()),
-        loads=loading(family.model_type),
-        by_preset=family.model_type not in FAMILIES and family.model_type in PRESETS,
+        loads=loads,
+        # A preset of a decoder is a PretrainedLM, and slower where the zoo has it.
+        by_preset=reads and (reads_source or loads != NATIVE),
         reads_source=reads_source,
         chats=bool(CHAT.search(said)) or folder == "gpt_oss",
         codes="code" in name,
@@ -106,7 +109,8 @@ def model_of(name, preset, folder, reads_source):
     )
 
 
-def loading(model_type):
+def loading(model_type, folder):
     if model_type in FAMILIES:
         return NATIVE
-    return HUB if model_type in PRESETS or model_type in OF_KERASHUB else NO
+    reads = folder.replace("_", "") in PRESETS or model_type in OF_KERASHUB
+    return HUB if reads else NO

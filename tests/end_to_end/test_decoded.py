@@ -112,6 +112,7 @@ def test_evaluation_decodes_the_chosen_checkpoint_and_finds_what_training_found(
     assert metrics_of(copy) == metrics_of(model_dir)  # nothing new
 
 
+@pytest.mark.slow
 def test_beams_and_another_split_by_hand(trained, tmp_path):
     model_dir, _ = trained
     copy = str(tmp_path / "copy")

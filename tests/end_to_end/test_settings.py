@@ -36,6 +36,7 @@ def test_a_higher_step_count_goes_on(decoder, tmp_path):
     assert [line["step"] for line in metrics_of(tmp_path / "run", "validation")] == [10, 15]
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_is_passed_over(decoder, tmp_path):
     decoder()
     newest = tmp_path / "run" / "checkpoints" / "step_20" / "state.index"
@@ -162,6 +163,7 @@ def test_a_new_run_may_begin_with_the_weights_of_another(decoder, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_any_keras_callback_can_stand_beside_ours(decoder, tmp_path):
     status, _, err = decoder(
         "--gin_param=train.callbacks = [@EarlyStopping, @CSVLogger, @Samples]",
@@ -255,6 +257,7 @@ def test_where_xla_cannot_compile_training_goes_on_without_and_says_why(decoder,
     assert err == "XLA cannot compile this step, so it runs without: no kernel for this\n"
 
 
+@pytest.mark.slow
 def test_mixed_precision_and_xla_train_too(decoder, tmp_path):
     status, _, err = decoder(PRECISION="mixed_bfloat16", train__xla=True, STEPS=5)
     assert status == 0, err

@@ -106,8 +106,10 @@ def test_presets_are_what_kerashub_has(known):
     assert (gpt2.parameters, gpt2.context, gpt2.loads) == (124439808, 1024, NATIVE)
     assert by_name["bart_large_en_cnn"].summarises and by_name["bart_large_en_cnn"].reads_source
     assert (by_name["opt_125m_en"].loads, by_name["opt_125m_en"].by_preset) == (HUB, True)
-    assert (by_name["gemma2_2b_en"].loads, by_name["gemma2_2b_en"].by_preset) == (HUB, False)
-    assert by_name["phi3_mini_4k_instruct_en"].loads == NO  # its tokenizer is not read
+    assert (by_name["gemma2_2b_en"].loads, by_name["gemma2_2b_en"].by_preset) == (HUB, True)
+    t5 = by_name["t5_small_multi"]
+    assert (t5.loads, t5.by_preset, gpt2.by_preset) == (NATIVE, True, False)
+    assert by_name["t5gemma_s_s_ul2"].loads == NO
     assert by_name["mixtral_8_7b_en"].active < by_name["mixtral_8_7b_en"].parameters
     assert not any("vision" in m.about or "bert" in m.name for m in known)
 

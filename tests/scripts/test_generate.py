@@ -76,6 +76,7 @@ def test_a_file_of_objects_is_answered_in_its_order_whatever_the_batches(
     assert sorted(os.listdir(tmp_path)) == ["in.jsonl", "out.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_file_of_lines_gets_lines_found_by_beams_and_a_terminal_sees_a_bar(
     model_dir, answer, tmp_path
 ):

@@ -129,6 +129,7 @@ metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 }
 
 
+@pytest.mark.slow
 def test_tasks_of_ones_own_run_by_the_command(tmp_path, exports):
     lines = [{"question": f"{i} and 1", "choices": [" one", " two"], "answer": 1} for i in "12"]
     data = tmp_path / "questions.jsonl"

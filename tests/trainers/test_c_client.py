@@ -9,7 +9,7 @@ import sys
 import pytest
 import tensorflow as tf
 
-from tests.trainers.tiny import FAMILIES
+from tests.trainers.tiny import FAMILIES, one_quick
 from trainers.data import tokenizers
 from trainers.settings import ROOT
 from trainers.text_model import TextModel
@@ -47,7 +47,7 @@ def complete(tmp_path_factory):
     return complete
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", one_quick(FAMILIES))
 def test_the_c_program_prints_what_python_gets(complete, exports, name):
     status, text, error = complete(exports[name])
     assert status == 0, error
@@ -64,6 +64,7 @@ def save_complete(text_model, folder):
     tf.saved_model.save(module, folder, signatures={"complete": module.complete})
 
 
+@pytest.mark.slow
 def test_sentencepiece_needs_its_library_and_bpe_does_not(complete, tmp_path):
     texts = ["Once upon a time there were 17 foxes. " * 9, "abcdefghijklmnopqrstuvwxyz"]
     for kind, with_library in (("bpe", False), ("unigram", True)):

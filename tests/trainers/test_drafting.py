@@ -2,13 +2,13 @@ import keras
 import numpy as np
 import pytest
 
-from tests.trainers.tiny import PROMPTS, SAMPLING, BytesTokenizer, family, of_state
+from tests.trainers.tiny import PROMPTS, SAMPLING, BytesTokenizer, family, of_state, one_quick
 from trainers.text_model import TextModel
 
 tokenizer = BytesTokenizer()
 
 
-@pytest.fixture(params=["decoder_lm", "encoder_decoder"], scope="module")
+@pytest.fixture(params=one_quick(["decoder_lm", "encoder_decoder"]), scope="module")
 def drafted(request):
     """(the same model without a draft and with one that is as often wrong as right)"""
     model, layout = family(request.param)
@@ -83,6 +83,7 @@ def test_rows_with_a_draft_stream_join_and_leave_as_those_without(drafted):
     assert state["ended"].numpy().all() and not state["finished"][2]
 
 
+@pytest.mark.slow
 def test_decoding_with_a_recurrent_draft_compiled_by_xla_gives_the_texts_without():
     model, layout = family("decoder_lm")
     draft, _ = family("lstm_lm")

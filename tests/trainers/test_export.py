@@ -115,6 +115,7 @@ def test_a_broken_export_does_not_take_the_place_of_a_good_one(tmp_path, monkeyp
     assert os.listdir(tmp_path) == ["export"]
 
 
+@pytest.mark.slow
 def test_a_model_in_half_precision_exports(tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

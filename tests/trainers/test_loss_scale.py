@@ -30,7 +30,13 @@ def test_it_begins_with_what_suits_the_mean_of_a_micro_batch(float16):
     assert float(halves.loss_scale.scale) == loss_scale.INITIAL / 64
 
 
-@pytest.mark.parametrize("family, by_xla", [("lstm_lm", [False, True]), ("decoder_lm", [False])])
+@pytest.mark.parametrize(
+    "family, by_xla",
+    [
+        ("decoder_lm", [False]),
+        pytest.param("lstm_lm", [False, True], marks=pytest.mark.slow),
+    ],
+)
 def test_mixed_float16_trains_as_float32_does(family, by_xla):
     # Truth: the same in float32; float16 has 11 bits.
     results = trained(family, "adamw", steps=15)["results"]

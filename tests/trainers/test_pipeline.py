@@ -214,6 +214,7 @@ def test_conversations_come_back_with_the_answer_as_a_message(generate):
         generate([chat, "hello"])
 
 
+@pytest.mark.slow
 def test_an_export_brings_its_labels_and_its_chat_template(tmp_path):
     model, layout = family("decoder_lm")
     template = "{% for message in messages %}<{{ message.content }}>{% endfor %}"

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from tests.trainers.tiny import FAMILIES
+from tests.trainers.tiny import FAMILIES, one_quick
 from trainers.settings import ROOT
 
 with open(os.path.join(ROOT, "docs", "deploy.md"), encoding="utf-8") as file:
@@ -51,7 +51,7 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
         return self.session.run(fetches, feeds)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=one_quick(FAMILIES))
 def folder(request, exports):
     return exports[request.param]
 

@@ -244,7 +244,13 @@ def bfloat16():
     keras.config.set_dtype_policy("mixed_bfloat16")
 
 
-@pytest.mark.parametrize("family, by_xla", [("lstm_lm", [False, True]), ("decoder_lm", [False])])
+@pytest.mark.parametrize(
+    "family, by_xla",
+    [
+        ("decoder_lm", [False]),
+        pytest.param("lstm_lm", [False, True], marks=pytest.mark.slow),
+    ],
+)
 def test_mixed_bfloat16_trains_with_float32_variables_and_xla_agrees(bfloat16, family, by_xla):
     # Truth: the same in float32; bfloat16 has 8 bits, so losses agree to some 2^-8.
     losses = []

@@ -9,6 +9,7 @@ from tests.trainers.tiny import (
     BytesTokenizer,
     family,
     of_state,
+    one_quick,
     text_model,
 )
 from trainers.export import teacher_forced_logits
@@ -134,7 +135,7 @@ def test_beam_search_finds_texts_whose_score_is_theirs(each):
     np.testing.assert_array_equal(one["text"], greedy["text"])
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", one_quick(FAMILIES))
 def test_numbers_compiled_by_xla_are_those_of_plain_tensorflow(name):
     compiled, plain = text_model(name, xla=True), text_model(name)
     options = {**SAMPLING, "seed": 2, "max_new_tokens": 12, "top_logprobs": 2, "min_p": 0.01}
@@ -147,6 +148,7 @@ def test_numbers_compiled_by_xla_are_those_of_plain_tensorflow(name):
     assert compiled.advance.experimental_get_tracing_count() == programs
 
 
+@pytest.mark.slow
 def test_beam_search_compiled_by_xla_finds_what_plain_tensorflow_finds():
     compiled, plain = text_model("encoder_decoder", xla=True), text_model("encoder_decoder")
     options = {"max_new_tokens": 8, "num_beams": 3, "num_return_sequences": 3}

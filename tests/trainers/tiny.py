@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from trainers.text_model import TextModel
@@ -47,6 +48,12 @@ FAMILIES = {
     "lstm_lm": (LSTMLM, "text_to_text"),
     "encoder_decoder": (EncoderDecoder, "text_to_text"),
 }
+
+
+def one_quick(names):
+    """Parameters of which all but the first are left to the slow tests."""
+    first, *others = names
+    return [first, *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
 
 
 def family(name, seed=0, **settings):

@@ -5,6 +5,7 @@ Transformers writes such models in the terms of the library `tokenizers`; export
 
 import base64
 import itertools
+import os
 import re
 from typing import NamedTuple
 
@@ -33,6 +34,41 @@ class Reading(NamedTuple):
     leading_space: str | None = None
     doubles: bool = False
     splits: bool = False
+
+
+class SentencePieceModel:
+    """A file of SentencePiece.
+
+    Attributes:
+      content: bytes, the file.
+      pieces: of its protocol buffer, in the order of their ids; `size` of them.
+      special_ids: {text: id} of those that no text becomes.
+
+    Raises:
+      UserError: it is none.
+    """
+
+    def __init__(self, path):
+        from google.protobuf.message import DecodeError
+        from sentencepiece import sentencepiece_model_pb2
+
+        with open(path, "rb") as file:
+            self.content = file.read()
+        name = os.path.basename(path)
+        try:
+            proto = sentencepiece_model_pb2.ModelProto.FromString(self.content)
+        except DecodeError:
+            raise UserError(f"{name} is no model of SentencePiece, or not complete") from None
+        special = (proto.SentencePiece.CONTROL, proto.SentencePiece.UNKNOWN)
+        self.pieces, self.normalizer = proto.pieces, proto.normalizer_spec
+        self.size = len(proto.pieces)
+        self.special_ids = {p.piece: i for i, p in enumerate(proto.pieces) if p.type in special}
+
+    def leading_space(self, first=False):
+        """See `Reading`; with `first` none is put behind special tokens."""
+        if not self.normalizer.add_dummy_prefix or self.normalizer.remove_extra_whitespaces:
+            return None
+        return "first" if first else "always"
 
 
 def is_sentence_piece(description):

@@ -1,4 +1,4 @@
-"""What PretrainedLM is made of: presets of KerasHub, and checkpoints of Transformers that it knows."""
+"""Presets of KerasHub, and the checkpoints of Transformers that PretrainedLM is made of."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import numpy as np
 
 from trainers import startup
 from trainers.errors import UserError
-from trainers.hub import tokenizer
+from trainers.hub import encoder_decoders, tokenizer
 from trainers.hub.families import FAMILIES, num_experts
 from trainers.hugging_face import folder as folders
 from trainers.hugging_face import tokenizer as their_tokenizer
@@ -58,12 +58,13 @@ def handle_of(name):
     from zoo.pretrained_lm import BACKBONES
 
     known = {}
-    for backbone in BACKBONES:
+    backbones = (*BACKBONES, *encoder_decoders.BACKBONES)
+    for backbone in backbones:
         known |= getattr(keras_hub.models, f"{backbone}Backbone").presets
     if name not in known:
         raise UserError(
             "is neither a folder nor one of KerasHub's presets of "
-            f"{', '.join(BACKBONES)}{did_you_mean(name, known)}"
+            f"{', '.join(backbones)}{did_you_mean(name, known)}"
         )
     return known[name]["kaggle_handle"]
 
@@ -73,10 +74,17 @@ def is_preset(path):
     return "registered_name" in read_json(os.path.join(path, folders.CONFIG))
 
 
-def is_known(path):
-    """Whether a folder is a preset, or of an architecture in families.py."""
+def is_pretrained_lm(path):
+    """Whether a folder becomes a PretrainedLM: of the presets all but those of encoder-decoders."""
+    if is_preset(path):
+        return described(path)[0] not in encoder_decoders.BACKBONES
+    return read_json(os.path.join(path, folders.CONFIG)).get("model_type") in FAMILIES
+
+
+def described(path):
+    """(the backbone of a preset, "GPT2" for GPT2Backbone; its settings)."""
     config = read_json(os.path.join(path, folders.CONFIG))
-    return "registered_name" in config or config.get("model_type") in FAMILIES
+    return config["registered_name"].rsplit(">")[-1].removesuffix("Backbone"), config["config"]
 
 
 def read_json(path):
@@ -90,7 +98,7 @@ def read_json(path):
 
 
 def settings_of(path):
-    """All arguments of PretrainedLM for a folder, `vocabulary_size` among them.
+    """All arguments of PretrainedLM for a folder that becomes one, `vocabulary_size` among them.
 
     Raises:
       UserError: a model that reads more than text, or has settings that KerasHub's layers have not.
@@ -104,9 +112,7 @@ def settings_of(path):
         begin = their_tokenizer.begin_token(path, config)
         size = config["vocab_size"]
     else:
-        described = read_json(os.path.join(path, folders.CONFIG))
-        backbone = described["registered_name"].rsplit(">")[-1].removesuffix("Backbone")
-        config = described["config"]
+        backbone, config = described(path)
         size = config.get("vocabulary_size")
         if size is None or any(
             isinstance(value, dict) for n, value in config.items() if n not in OWN
@@ -128,7 +134,27 @@ def settings_of(path):
 
 def load_tokenizer(path):
     """The tokenizer of a preset."""
-    return tokenizer.load(path, settings_of(path)["vocabulary_size"])
+    return tokenizer.load(path, described(path)[1]["vocabulary_size"])
+
+
+def config_of(path):
+    """What a config.json of Transformers says, or would say of a preset of an encoder-decoder."""
+    if not is_preset(path):
+        return folders.read_config(path)
+    return encoder_decoders.config_of(path, *described(path))
+
+
+def checkpoint_of(path):
+    """The `Checkpoint` of such a folder."""
+    if not is_preset(path):
+        return folders.Folder(path)
+    import keras_hub  # which takes seconds
+
+    name, settings = described(path)
+    settings = {key: value for key, value in settings.items() if key not in OWN[:3]}
+    backbone = getattr(keras_hub.models, f"{name}Backbone")(**settings)
+    read_preset(backbone, path)
+    return encoder_decoders.checkpoint_of(path, backbone, config_of(path))
 
 
 def read_weights(model, path):
@@ -143,15 +169,12 @@ def read_weights(model, path):
             raise UserError(
                 f"{path}: is another model than this PretrainedLM: its {name} is {found[name]}"
             )
-    from trainers.adaptation import set_aside  # which needs Keras
-
-    with set_aside(model):
-        if is_preset(path):
-            read_preset(model.backbone, path)
-            eos = tokenizer.eos_id(path)
-        else:
-            read_checkpoint(model.backbone, path)
-            eos = their_tokenizer.eos_id(folders.read_config(path))
+    if is_preset(path):
+        read_preset(model.backbone, path)
+        eos = tokenizer.eos_id(path)
+    else:
+        read_checkpoint(model.backbone, path)
+        eos = their_tokenizer.eos_id(folders.read_config(path))
     table = model.backbone.token_embedding
     table.embeddings.assign(reordered(np.asarray(table.embeddings), eos))
     if not table.tie_weights:
@@ -164,11 +187,18 @@ def read_preset(backbone, path):
     files = [file for name in names if os.path.isfile(file := os.path.join(path, name))]
     if not files:
         raise UserError(f"{path}: has no {names[0]}; the preset is not complete")
+    from trainers.adaptation import UPDATE  # which needs Keras
+
+    # Keras sets low-rank updates to 0 where a file has none, and what is 0 on both sides never
+    # learns.
+    updates = [(weight, np.array(weight)) for weight in backbone.weights if UPDATE in weight.path]
     try:
         backbone.load_weights(files[0])
     except (OSError, ValueError, KeyError) as error:
         problem, *_ = str(error).split("\n")
         raise UserError(f"{files[0]}: is damaged, or of another model ({problem})") from error
+    for weight, value in updates:
+        weight.assign(value)
 
 
 def read_checkpoint(backbone, path):
@@ -178,12 +208,14 @@ def read_checkpoint(backbone, path):
     from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
     from safetensors import SafetensorError
 
+    from trainers.adaptation import set_aside  # which needs Keras
+
     config = folders.Folder(path).config  # which looks whether all files are there
     if "num_experts_per_tok" in config:
         config["num_experts"] = num_experts(config)
     converter = get_preset_loader(path).converter
     try:
-        with SafetensorLoader(path) as weights:
+        with SafetensorLoader(path) as weights, set_aside(backbone):
             converter.convert_weights(backbone, weights, config)
     except (SafetensorError, KeyError, ValueError) as error:
         problem, *_ = str(error).split("\n")

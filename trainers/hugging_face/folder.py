@@ -20,26 +20,25 @@ CONVERT = (
 )
 
 
-class Folder:
-    """A checkpoint that lies in a folder.
+class Checkpoint:
+    """Weights of Transformers by their names.
 
     Attributes:
-      path: of the folder.
+      path: of the folder that they are of.
       config: what is in config.json, a dict.
-      files: {name of a weight: path of its file}.
-
-    Raises:
-      UserError: no such folder, no config.json, no safetensors, shards that are missing or cut off.
+      weights: {name: array}.
+      unread: the names of those that nothing has asked for.
     """
 
-    def __init__(self, path):
-        self.path = path
-        self.config = read_config(path)
-        self.files = find_weights(path)
-        self.unread = set(self.files)
+    def __init__(self, path, config, weights):
+        self.path, self.config, self.weights = path, config, weights
+        self.unread = set(weights)
 
     def __contains__(self, name):
-        return name in self.files
+        return name in self.weights
+
+    def load(self, name):
+        return self.weights[name]
 
     def read(self, name, shape=None):
         """A weight as an array of its stored dtype.
@@ -51,11 +50,10 @@ class Folder:
         Raises:
           UserError: there is none, or it has another shape.
         """
-        if name not in self.files:
+        if name not in self:
             raise UserError(f"{self.path}: has no weight {name!r}; the checkpoint is not complete")
         self.unread.discard(name)
-        with opened(self.files[name]) as file:
-            array = file.get_tensor(name)
+        array = self.load(name)
         if shape is not None and tuple(array.shape) != tuple(shape):
             raise UserError(
                 f"{self.path}: the weight {name!r} is {list(array.shape)}, and by {CONFIG} it must "
@@ -63,9 +61,24 @@ class Folder:
             )
         return array
 
+
+class Folder(Checkpoint):
+    """A checkpoint that lies in a folder; `weights` are {name: path of its file}.
+
+    Raises:
+      UserError: no such folder, no config.json, no safetensors, shards that are missing or cut off.
+    """
+
+    def __init__(self, path):
+        super().__init__(path, read_config(path), find_weights(path))
+
+    def load(self, name):
+        with opened(self.weights[name]) as file:
+            return file.get_tensor(name)
+
     @property
     def num_bytes(self):
-        return sum(os.path.getsize(path) for path in set(self.files.values()))
+        return sum(os.path.getsize(path) for path in set(self.weights.values()))
 
 
 def is_checkpoint(path):

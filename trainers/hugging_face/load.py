@@ -1,4 +1,4 @@
-"""Models of the zoo of checkpoints of Transformers, and the other way round."""
+"""Models of the zoo of checkpoints of Transformers and presets of KerasHub; and checkpoints of models."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ BUFFERS = (".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq")
 
 
 def load_model(path):
-    """The zoo model of a checkpoint, with its weights.
+    """The zoo model of a checkpoint or a preset, with its weights.
 
     Tokens have the checkpoint's ids, but for its end of a text: that is 0, and what was 0 has the
     id of the end.
@@ -30,10 +30,10 @@ def load_model(path):
     Raises:
       UserError: see `folder.Folder`; an unknown architecture; settings that the zoo has not.
     """
-    if presets.is_known(path):
+    if presets.is_pretrained_lm(path):
         model = zoo.PretrainedLM(**presets.settings_of(path))
     else:
-        config = folders.read_config(path)
+        config = presets.config_of(path)
         settings = settings_of(path, config)
         with initializers.skipped():
             model = getattr(zoo, family_of(path, config).model)(**settings)
@@ -56,7 +56,7 @@ def read_weights(model, path, new_tokens=0):
     if isinstance(model, zoo.PretrainedLM):
         presets.read_weights(model, path)
         return
-    folder = folders.Folder(path)
+    folder = presets.checkpoint_of(path)
     family = family_of(path, folder.config)
     settings = whole_settings(model)
     eos = tokenizer.eos_id(folder.config)

@@ -8,7 +8,7 @@ from trainers.chat import EOS_TEXT
 from trainers.data.byte_pair import BytePairTokenizer
 from trainers.data.pretrained_bpe import PretrainedBpeTokenizer
 from trainers.data.pretrained_sentence_piece import PretrainedSentencePieceTokenizer
-from trainers.data.sentence_piece_model import is_sentence_piece, rebuilt
+from trainers.data.sentence_piece_model import SentencePieceModel, is_sentence_piece, rebuilt
 from trainers.data.simple_tokenizers import BytesTokenizer
 from trainers.data.special_tokens import with_special_tokens
 from trainers.data.tokenizer_base import EOS
@@ -63,9 +63,6 @@ def of_description(description, config, begins):
 
 def of_model(path, config, begins):
     """The SentencePiece of a file of its own, which it reads as SentencePiece does."""
-    from google.protobuf.message import DecodeError
-    from sentencepiece import sentencepiece_model_pb2
-
     names = [name for name in MODELS if os.path.isfile(os.path.join(path, name))]
     if not names:
         raise UserError(f"has no {FILE} and no {' or '.join(MODELS)}, the tokenizer")
@@ -74,27 +71,21 @@ def of_model(path, config, begins):
             f"has no {FILE}, and in {names[0]} the ids of a {config['model_type']} are others; "
             "save_pretrained of its tokenizer in Transformers writes one"
         )
-    with open(os.path.join(path, names[0]), "rb") as file:
-        model = file.read()
-    try:
-        proto = sentencepiece_model_pb2.ModelProto.FromString(model)
-    except DecodeError:
-        raise UserError(f"{names[0]} is no model of SentencePiece, or not complete") from None
-    special = (proto.SentencePiece.CONTROL, proto.SentencePiece.UNKNOWN)
-    ids = {p.piece: i for i, p in enumerate(proto.pieces) if p.type in special}
+    model = SentencePieceModel(os.path.join(path, names[0]))
+    ids = dict(model.special_ids)
     settings = read_json(os.path.join(path, TOKENIZER_CONFIG)) or {}
     count = settings.get("extra_ids", T5_EXTRA_IDS if config["model_type"] == "t5" else 0)
-    last = len(proto.pieces) + count - 1
+    last = model.size + count - 1
     ids |= {f"<extra_id_{i}>": last - i for i in range(count)}
     ids |= read_json(os.path.join(path, "added_tokens.json")) or {}
     added = settings.get("added_tokens_decoder", {})
     ids |= {token["content"]: int(i) for i, token in added.items()}
     text_of(ids, eos_id(config))  # there must be one
-    size = rows(config, max(len(proto.pieces) - 1, *ids.values()) + 1)
-    space, normal = None, proto.normalizer_spec
-    if normal.add_dummy_prefix and not normal.remove_extra_whitespaces:
-        space = "first" if settings.get("legacy") is False else "always"
-    return PretrainedSentencePieceTokenizer(model, eos_id(config), ids, size, space, True, begins)
+    size = rows(config, max(model.size - 1, *ids.values()) + 1)
+    space = model.leading_space(first=settings.get("legacy") is False)
+    return PretrainedSentencePieceTokenizer(
+        model.content, eos_id(config), ids, size, space, True, begins
+    )
 
 
 def rows(config, count):

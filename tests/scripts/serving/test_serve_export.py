@@ -7,11 +7,12 @@ import pytest
 import tensorflow as tf
 
 from tests.scripts.serving.processes import client_of, started
+from tests.trainers.tiny import one_quick
 
 PROMPTS = ["hello", "", "a prompt that is longer than the others", "ß"]
 
 
-@pytest.fixture(scope="module", params=["decoder_lm", "encoder_decoder"])
+@pytest.fixture(scope="module", params=one_quick(["decoder_lm", "encoder_decoder"]))
 def served(request, exports):
     """(a function that completes, the export)"""
     folder = exports[request.param]

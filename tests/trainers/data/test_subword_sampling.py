@@ -54,7 +54,7 @@ def test_sampled_tokens_are_a_function_of_text_and_seed_and_lose_nothing(trained
         np.testing.assert_array_equal(first, again)
     flat = [np.concatenate(each).tolist() for each in (*found, plain)]
     assert flat[0] != flat[2]
-    assert len(flat[0]) > len(flat[3])
+    assert flat[0] != flat[3]
     assert all(each.dtype == np.int32 for each in found[0])
     assert [trained[kind].decode(tokens) for tokens in found[0]] == given
 

@@ -117,6 +117,13 @@ def test_a_preset_gives_kerashubs_logits_and_ids(preset):
     found = np.asarray(model({"inputs": tokenizer.swapped(ids)}))
     expected = theirs({"token_ids": ids, "padding_mask": np.ones_like(ids)})
     np.testing.assert_allclose(reordered(found[0].T, 600).T, expected[0], atol=1e-5)
+    adapted = PretrainedLM(**presets.settings_of(folder))
+    LoRA(layers=["query"]).apply(adapted)
+    presets.read_weights(adapted, folder)
+    again = np.asarray(adapted({"inputs": tokenizer.swapped(ids)}))
+    np.testing.assert_allclose(again, found, atol=1e-5)
+    # A that is 0, as B is at first, would learn nothing.
+    assert all(np.any(w) for w in adapted.weights if "lora_kernel_a" in w.path)
 
 
 def begun_from(path):
@@ -160,10 +167,8 @@ def test_what_is_wrong_with_a_preset_is_one_clear_line(preset, tmp_path):
     model = load_model(folder)
     with pytest.raises(UserError, match=r"has no model.weights.h5; the preset is not complete"):
         presets.read_weights(model, copy("model.weights.h5"))
-    with pytest.raises(
-        UserError, match="is a GemmaTokenizer; of presets of KerasHub are read GPT2"
-    ):
-        begun_from(copy("tokenizer.json", class_name="GemmaTokenizer"))
+    with pytest.raises(UserError, match="is a BertTokenizer; of presets of KerasHub are read GPT2"):
+        begun_from(copy("tokenizer.json", class_name="BertTokenizer"))
     with pytest.raises(UserError, match=r"has no tokenizer.json; save it with its tokenizer"):
         begun_from(copy("tokenizer.json"))
     with pytest.raises(UserError, match=r"the tokenizer is not complete .*merges.txt"):

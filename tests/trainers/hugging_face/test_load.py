@@ -77,7 +77,7 @@ def test_weights_may_lie_in_several_files(tmp_path):
     model = make_model("llama")
     save_model(model, str(tmp_path / "whole"))
     whole = folder.Folder(str(tmp_path / "whole"))
-    weights = {name: whole.read(name) for name in whole.files}
+    weights = {name: whole.read(name) for name in whole.weights}
     folder.write(str(tmp_path / "parts"), whole.config, weights, most_bytes=20_000)
     _, second, *others = sorted((tmp_path / "parts").glob("model-*.safetensors"))
     assert others
@@ -94,7 +94,7 @@ def test_half_precision_is_read_as_numbers(tmp_path):
 
     save_model(make_model("gpt2"), str(tmp_path / "float32"))
     whole = folder.Folder(str(tmp_path / "float32"))
-    halves = {name: whole.read(name).astype(ml_dtypes.bfloat16) for name in whole.files}
+    halves = {name: whole.read(name).astype(ml_dtypes.bfloat16) for name in whole.weights}
     folder.write(str(tmp_path / "bfloat16"), whole.config, halves)
     table = halves["transformer.wte.weight"].astype("float32")
     np.testing.assert_array_equal(load_model(str(tmp_path / "bfloat16")).embedding.table, table)
