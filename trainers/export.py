@@ -40,6 +40,7 @@ from trainers.checkpoints import name_of
 from trainers.errors import UserError
 from trainers.metrics import Evaluation
 from trainers.model_dir import ModelDir
+from trainers.startup import filtered_stderr
 from trainers.text_model import TextModel
 from zoo.decoding.loop import EOS
 from zoo.decoding.speculative import PROPOSALS
@@ -215,7 +216,8 @@ def export_model(model, tokenizer, folder, layout, max_length, finish=None, **se
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent) as scratch:
         saved = os.path.join(scratch, "new")
         save(text_model, saved)
-        check(tf.saved_model.load(saved), text_model, model, tokenizer)
+        with filtered_stderr():
+            check(tf.saved_model.load(saved), text_model, model, tokenizer)
         if finish:
             finish(saved)
         if os.path.exists(folder):
