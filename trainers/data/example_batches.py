@@ -24,9 +24,16 @@ def packed(
     seed: int = 0,
     source_length: int | None = None,
     training: bool = True,
+    input_weight: float = 0.0,
 ) -> Plan:
-    """Rows of as many successive examples as fit, told apart by their segments."""
-    return Packed(store, batch_size, sequence_length, seed, source_length, training)
+    """Rows of as many successive examples as fit, told apart by their segments.
+
+    Args:
+      store, batch_size, sequence_length, seed, source_length, training: see batches.Plan.
+      input_weight: see `ExamplePlan`.
+    """
+    given = (store, batch_size, sequence_length, seed, source_length, training)
+    return Packed(*given, input_weight=input_weight)
 
 
 @gin.configurable
@@ -56,14 +63,17 @@ def bucketed(
     source_length: int | None = None,
     training: bool = True,
     buckets: int = 4,
+    input_weight: float = 0.0,
 ) -> Plan:
     """A row an example; a batch holds examples of about one length.
 
     Args:
       store, batch_size, sequence_length, seed, source_length, training: see batches.Plan.
       buckets: number of lengths that rows have: the whole, half, a quarter ...
+      input_weight: see `ExamplePlan`.
     """
-    return Bucketed(store, batch_size, sequence_length, seed, source_length, training, buckets)
+    given = (store, batch_size, sequence_length, seed, source_length, training)
+    return Bucketed(*given, buckets=buckets, input_weight=input_weight)
 
 
 def check_apart(plan, kind, model):
@@ -95,12 +105,21 @@ class ExamplePlan(Plan):
       targets: int64 [I], index of the first token that is predicted.
       source_starts, source_ends: the same of the encoder's side.
       of_pairs: whether a row is a pair, and of no other store.
+      input_weight: what a token of the inputs weighs in training beside one of the targets, 1: the
+        auxiliary language modelling of Radford et al. 2018, section 3.2, where it is 0.5.
     """
 
     of_pairs = False
 
-    def __init__(self, *args):
+    def __init__(self, *args, input_weight=0.0):
         super().__init__(*args)
+        self.input_weight = input_weight if self.training else 0.0
+        if input_weight and (self.source_length or self.store.meta["kind"] != "text_to_text"):
+            raise UserError(
+                f"input_weight = {input_weight}: an encoder's inputs are not predicted; set it to 0"
+                if self.source_length
+                else f"input_weight = {input_weight}: only a text-to-text task has inputs; set it to 0"
+            )
         if self.of_pairs != self.store.meta.get("pairs", False):
             raise UserError(
                 "Experiment.batches = @pairs: the task has no pairs of answers; choose @packed"
@@ -165,7 +184,7 @@ class ExamplePlan(Plan):
         index, item, valid, segments, positions = lay_out(
             self.starts, self.ends, first, last, length
         )
-        weights = index >= self.targets[item]
+        weights = np.where(index >= self.targets[item], 1.0, self.input_weight)
         if self.store.learned is not None:
             weights = self.store.learned[np.where(valid, index, 0)]
         features = row_features(tokens, index, valid, weights, segments, positions)
@@ -184,8 +203,8 @@ class ExamplePlan(Plan):
 
 
 class Packed(ExamplePlan):
-    def __init__(self, *args):
-        super().__init__(*args)
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
         self.firsts = kept(self.store, f"packed-{self.name}", self.pack)
         self.rows_per_epoch = len(self.firsts) - 1
 
@@ -208,9 +227,8 @@ class Packed(ExamplePlan):
 
 
 class Bucketed(ExamplePlan):
-    def __init__(self, *args):
-        *args, buckets = args
-        super().__init__(*args)
+    def __init__(self, *args, buckets=4, **more):
+        super().__init__(*args, **more)
         self.lengths = bucket_lengths(self.sequence_length, buckets)
         self.source_lengths = bucket_lengths(self.source_length or 0, buckets)
         self.order = kept(self.store, f"bucketed-{self.name}-{buckets}", self.sort)

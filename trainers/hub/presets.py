@@ -157,13 +157,25 @@ def checkpoint_of(path):
     return encoder_decoders.checkpoint_of(path, backbone, config_of(path))
 
 
-def read_weights(model, path):
+def read_weights(model, path, new_tokens=0):
     """Gives a PretrainedLM the weights of a folder of its architecture.
+
+    Args:
+      model: of the zoo.
+      path: of the folder.
+      new_tokens: how many of the model's last tokens the folder may lack; see
+        `train_state.extended`.
 
     Raises:
       UserError: it is of another architecture, or lacks weights.
     """
     wanted, found = model.get_config(), settings_of(path)
+    lacking = wanted["vocabulary_size"] - found["vocabulary_size"]
+    if 0 < lacking <= new_tokens:
+        whole = type(model)(**found)
+        read_weights(whole, path)
+        copy_weights(whole, model, lacking)
+        return
     for name in ("backbone", "settings", "vocabulary_size"):
         if wanted[name] != found[name]:
             raise UserError(
@@ -180,6 +192,31 @@ def read_weights(model, path):
     if not table.tie_weights:
         columns = np.asarray(table.reverse_embeddings).T
         table.reverse_embeddings.assign(reordered(columns, eos).T)
+
+
+def copy_weights(source, model, new_tokens):
+    """Gives a PretrainedLM the weights of one that has so many tokens less."""
+    from trainers.train_state import extended  # which needs Keras
+
+    given = own_weights(source)
+    for place, weight in own_weights(model).items():
+        array = np.asarray(given[place])
+        if array.shape != weight.shape:  # a table of tokens, of rows or of columns
+            rows = array.shape[1:] == weight.shape[1:]
+            array = extended(array, new_tokens) if rows else extended(array.T, new_tokens).T
+        weight.assign(array)
+
+
+def own_weights(model):
+    """{(number of a layer, name): weight}, without low-rank updates; paths are not the same twice."""
+    from trainers.adaptation import UPDATE
+
+    return {
+        (i, weight.name): weight
+        for i, layer in enumerate(model._flatten_layers())
+        for weight in (*layer._trainable_variables, *layer._non_trainable_variables)
+        if UPDATE not in weight.name
+    }
 
 
 def read_preset(backbone, path):

@@ -54,7 +54,7 @@ def read_weights(model, path, new_tokens=0):
       UserError: a weight is missing, has another shape, or has no place in the model.
     """
     if isinstance(model, zoo.PretrainedLM):
-        presets.read_weights(model, path)
+        presets.read_weights(model, path, new_tokens)
         return
     folder = presets.checkpoint_of(path)
     family = family_of(path, folder.config)

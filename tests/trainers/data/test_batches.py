@@ -135,6 +135,29 @@ def test_packed_rows_hold_the_examples_alone(tmp_path, in_source):
     assert not remaining
 
 
+@pytest.mark.parametrize("plan_of", [packed, bucketed])
+def test_inputs_weigh_in_training_what_they_are_said_to(tmp_path, plan_of):
+    store = pair_store(tmp_path, pairs(50))
+    plain, weighed, measured = (
+        plan_of(store, 4, 80, training=training, input_weight=weight)
+        for training, weight in ((True, 0.0), (True, 0.25), (False, 0.25))
+    )
+    for step in range(5):
+        learned, found = plain.batch(step), weighed.batch(step)
+        inputs = (found["segments"] > 0) & (learned["weights"] == 0)
+        assert inputs.any()
+        expected = learned["weights"] + np.float32(0.25) * inputs
+        same(found, {**learned, "weights": expected})
+        assert set(np.unique(measured.batch(step)["weights"])) <= {0, 1}
+
+
+def test_what_has_no_inputs_to_predict_is_refused(tmp_path):
+    with pytest.raises(UserError, match="an encoder's inputs are not predicted; set it to 0"):
+        packed(pair_store(tmp_path, pairs(9)), 4, 80, source_length=80, input_weight=0.5)
+    with pytest.raises(UserError, match="only a text-to-text task has inputs"):
+        packed(language_store(tmp_path, texts(9)), 4, 80, input_weight=0.5)
+
+
 def test_packed_rows_are_well_filled(tmp_path):
     plan = packed(language_store(tmp_path, texts(300)), 8, 128, training=False)
     filled = np.concatenate([batch["segments"] > 0 for batch in epoch_of(plan)[:-1]])

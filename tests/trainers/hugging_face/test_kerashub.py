@@ -126,6 +126,21 @@ def test_a_preset_gives_kerashubs_logits_and_ids(preset):
     assert all(np.any(w) for w in adapted.weights if "lora_kernel_a" in w.path)
 
 
+def test_new_tokens_begin_as_the_mean_of_the_others(preset):
+    folder, _ = preset
+    model, described = load_model(folder), presets.settings_of(folder)
+    more = {**described, "vocabulary_size": described["vocabulary_size"] + 3}
+    larger = PretrainedLM(**more)
+    LoRA(layers=["query"]).apply(larger)
+    with pytest.raises(UserError, match="its vocabulary_size is 608"):
+        presets.read_weights(larger, folder, new_tokens=2)
+    presets.read_weights(larger, folder, new_tokens=3)
+    found, expected = (np.asarray(each({"inputs": TOKENS})) for each in (larger, model))
+    np.testing.assert_allclose(found[..., :608], expected, atol=1e-5)
+    table = np.asarray(larger.backbone.token_embedding.embeddings)
+    np.testing.assert_allclose(table[608:], np.tile(table[:608].mean(axis=0), (3, 1)), rtol=1e-5)
+
+
 def begun_from(path):
     config = settings.Settings()
     settings.read_text(config, f'INIT = "{path}"\nDecoderLM.width = 8\nPretrainedLM.dropout = 0.1')
