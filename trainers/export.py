@@ -65,6 +65,7 @@ def export(
     licence: str = "not stated",
     draft: str = "",
     proposals: int = PROPOSALS,
+    calibration_batches: int = 0,
 ):
     """Exports the trained model of a model_dir to its folder export/, with a model_card.md.
 
@@ -79,6 +80,8 @@ def export(
       draft: path of another model_dir, the smaller model of which drafts what is generated, see
         zoo/decoding/speculative.py; "" for none.
       proposals: tokens that it proposes in a step.
+      calibration_batches: of the training split, on which weights of "int4" are to do what they did,
+        see zoo/layers/rounding.py; 0 to round each to the nearest.
 
     Returns:
       The folder of the SavedModel.
@@ -95,6 +98,11 @@ def export(
     keras.config.set_dtype_policy("float32")
     model, tokenizer, steps = experiment.load(directory)
     check_weights(model, weights)
+    if calibration_batches and weights != "int4":
+        raise UserError(
+            f"export.calibration_batches = {calibration_batches}: only weights of 'int4' are rounded "
+            f"by what they are to do, and these are {weights!r}"
+        )
     parameters = model.count_params()
     if xla is None:
         xla = weights != "float32" or parameters >= WORTH_COMPILING
@@ -108,7 +116,7 @@ def export(
         if weights != "float32" or xla:
             draft_model.compact(weights)
     if weights != "float32":
-        compact(model, weights, experiment, tokenizer, directory)
+        compact(model, weights, experiment, tokenizer, directory, calibration_batches)
     elif xla:
         model.compact(weights)
     name = name or os.path.basename(os.path.abspath(model_dir))
@@ -154,8 +162,12 @@ def check_weights(model, weights):
         )
 
 
-def compact(model, weights, experiment, tokenizer, directory):
+def compact(model, weights, experiment, tokenizer, directory, calibration_batches=0):
     """Makes a model's weights of this kind, and prints what it does to the perplexity."""
+    calibration = ()
+    if calibration_batches:
+        plan = experiment.make_plan("train", model, tokenizer, directory)
+        calibration = [plan.batch(step) for step in range(calibration_batches)]
 
     def perplexity():
         plan = experiment.make_plan("validation", model, tokenizer, directory)
@@ -164,10 +176,10 @@ def compact(model, weights, experiment, tokenizer, directory):
     try:
         before = perplexity()
     except (UserError, OSError) as error:
-        model.compact(weights)
+        model.compact(weights, calibration)
         print(f"weights are {weights}; what it does to the perplexity was not measured: {error}")
         return
-    model.compact(weights)
+    model.compact(weights, calibration)
     after = perplexity()
     change = 100 * (after / before - 1)
     print(

@@ -5,6 +5,8 @@ import inspect
 import keras
 from keras import ops
 
+from zoo.layers.compact import KINDS
+
 
 class LanguageModel(keras.Model):
     """Features in, logits out, the same for every family.
@@ -22,7 +24,7 @@ class LanguageModel(keras.Model):
 
     reads_source = False
     reads_packed_rows = True  # whether a row may hold several examples, told apart by `segments`
-    weight_kinds: tuple[str, ...] = ("float32", "bfloat16", "int16", "int8")  # that `compact` makes
+    weight_kinds: tuple[str, ...] = tuple(KINDS)  # that `compact` makes
     context_length: int | None = None  # the longest row that has positions; None for any
 
     def __new__(cls, *args, **kwargs):
@@ -145,18 +147,26 @@ class LanguageModel(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no `extend`")
 
-    def compact(self, kind):
+    def compact(self, kind, calibration=()):
         """Lays all matrices out for decoding, as `Compact` of this kind, for good.
 
         Args:
           kind: one of `weight_kinds`.
+          calibration: batches of features, read eagerly, for weights of "int4": these are rounded so
+            that dense layers do on them what they did (GPTQ, see layers/rounding.py).
 
         Returns:
           the model.
         """
-        for layer in self._flatten_layers(include_self=False):
-            if hasattr(layer, "compact"):
-                layer.compact(kind)
+        layers = [x for x in self._flatten_layers(include_self=False) if hasattr(x, "compact")]
+        if calibration:
+            for layer in layers:
+                if hasattr(layer, "moments"):
+                    layer.moments = 0.0
+            for features in calibration:
+                self(features)
+        for layer in layers:
+            layer.compact(kind)
         return self
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):

@@ -151,6 +151,12 @@ def test_an_export_of_fewer_bytes_says_what_it_costs_and_has_a_card(decoder, tmp
     described = tf.saved_model.load(f"{tmp_path}/run/export").describe()
     assert described["chat_template"] == "{{ messages }}" and described["name"] == "run"
 
+    calibrated = [f"--model_dir={tmp_path}/run", "--gin_param=export.calibration_batches = 2"]
+    four_bits = "--gin_param=export.weights = 'int4'"
+    status, out, err = command(*calibrated, four_bits, "--mode=export")
+    assert status == 0 and "weights are int4: perplexity " in out, err
+    assert "only weights of 'int4' are rounded" in command(*calibrated, "--mode=export")[2]
+
 
 def test_a_new_run_may_begin_with_the_weights_of_another(decoder, tmp_path):
     decoder()

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from zoo.layers.rounding import GROUP, rounded
+
 # The greatest whole number that a weight becomes; None for weights as they are.
 KINDS = {"float32": None, "bfloat16": None, "int16": 32767, "int8": 127, "int4": 7}
-GROUP = 32  # weights of a row that share a scale in four bits
 
 
 class Compact(keras.layers.Layer):
@@ -20,12 +21,13 @@ class Compact(keras.layers.Layer):
       kind: "float32"; "bfloat16"; "int16" or "int8" with a scale for each row, so that its
         largest weight is the largest number (symmetric, round to nearest); "int4" with a scale for
         each 32 weights of a row, see `four_bits`.
+      moments: of the inputs, see rounding.py; None where they are not known.
 
     Raises:
       ValueError: an unknown kind.
     """
 
-    def __init__(self, matrix, kind, **kwargs):
+    def __init__(self, matrix, kind, moments=None, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         if kind not in KINDS:
             raise ValueError(f"weights {kind!r} are none of {', '.join(map(repr, KINDS))}")
@@ -34,7 +36,7 @@ class Compact(keras.layers.Layer):
         self.width = matrix.shape[1]
         self.packed = kind == "int4"
         if self.packed:
-            matrix, scale = four_bits(matrix)
+            matrix, scale = four_bits(matrix, moments)
             self.scale, kind = self.weight("scale", scale, "float32"), "uint8"
         elif KINDS[kind]:
             scale = np.abs(matrix).max(axis=1) / KINDS[kind]
@@ -82,45 +84,35 @@ class Compact(keras.layers.Layer):
         return rows if self.scale is None else rows * ops.take(self.scale, index)[..., None]
 
 
-def four_bits(matrix):
-    """Weights as whole numbers from -7 to 7, and a scale for each group of them.
-
-    The scale of a group is the one of several, at most as large as brings its largest weight to 7,
-    that leaves the least squared error: what is beyond 7 is cut off (as OCTAV and others do).
+def four_bits(matrix, moments=None):
+    """Weights as whole numbers from -7 to 7, and a scale for each group of them; see rounding.py.
 
     Args:
       matrix: float32 [O, I].
+      moments: float [I, I] or None.
 
     Returns:
       (uint8 [O, J / 2], two numbers in each, of column j and of column j + J / 2, each plus 8;
       float32 [O, J / GROUP]), where J is I, rounded up to whole groups in each half.
     """
-    rows, width = matrix.shape
-    matrix = np.pad(matrix, [(0, 0), (0, -width % (2 * GROUP))])
-    groups = matrix.reshape(rows, -1, GROUP)
-    whole = np.maximum(np.abs(groups).max(axis=2, keepdims=True) / 7, 1e-30)
-    best, scale = np.full_like(whole, np.inf), whole
-    for share in np.linspace(1, 0.7, 7, dtype="float32"):
-        rounded = np.clip(np.rint(groups / (share * whole)), -7, 7) * (share * whole)
-        error = np.square(rounded - groups).sum(axis=2, keepdims=True)
-        scale = np.where(error < best, share * whole, scale)
-        best = np.minimum(error, best)
-    numbers = np.clip(np.rint(groups / scale), -7, 7).astype("int8").reshape(rows, -1) + 8
-    low, high = np.split(numbers.astype("uint8"), 2, axis=1)
-    return low | high << 4, scale[..., 0]
+    more = -matrix.shape[1] % (2 * GROUP)
+    if moments is not None:
+        moments = np.pad(moments, [(0, more), (0, more)])
+    numbers, scale = rounded(np.pad(matrix, [(0, 0), (0, more)]), moments)
+    low, high = np.split((numbers + 8).astype("uint8"), 2, axis=1)
+    return low | high << 4, scale
 
 
 def unpacked(packed, scale):
     """The two halves of rows that `four_bits` packed, each float32 [..., J / 2]."""
+    before, width = ops.shape(packed)[:-1], packed.shape[-1]
+
+    def scaled(numbers, scales):
+        groups = ops.reshape(ops.cast(numbers, "float32"), (*before, width // GROUP, GROUP))
+        return ops.reshape((groups - 8.0) * scales[..., None], (*before, width))
+
     numbers = ops.bitwise_and(packed, 15), ops.bitwise_right_shift(packed, 4)
-    shape = (*packed.shape[:-1], -1, GROUP)
-    return [
-        ops.reshape(
-            ops.reshape(ops.cast(part, "float32") - 8.0, shape) * scales[..., None],
-            (*packed.shape[:-1], packed.shape[-1]),
-        )
-        for part, scales in zip(numbers, ops.split(scale, 2, axis=-1), strict=True)
-    ]
+    return list(map(scaled, numbers, ops.split(scale, 2, axis=-1)))
 
 
 def always(x):

@@ -9,8 +9,12 @@ from zoo.layers.compact import Compact, forget
 
 class Dense(keras.layers.Dense):
     compacted = None
+    moments = None  # of the inputs, while a model observes them; see rounding.py
 
     def call(self, x, training=None):
+        if self.moments is not None:
+            rows = ops.convert_to_numpy(ops.reshape(x, (-1, x.shape[-1]))).astype("float64")
+            self.moments = self.moments + rows.T @ rows
         if self.compacted is None and not self.lora_enabled:
             return super().call(x, training=training)
         y = self.compacted(x) if self.compacted else ops.matmul(x, self._kernel)
@@ -24,7 +28,8 @@ class Dense(keras.layers.Dense):
     def compact(self, kind):
         """Keeps the kernel as a `Compact` of this kind; there is no training it any more."""
         merge_lora(self)
-        compacted = Compact(ops.transpose(self.kernel), kind)
+        compacted = Compact(ops.transpose(self.kernel), kind, self.moments)
+        self.moments = None
         forget(self, "_kernel")
         self.compacted = compacted
 
