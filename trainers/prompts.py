@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from trainers.data.tokenizer_base import GOES_ON
+from trainers.data.tokenizer_base import ANSWER, GOES_ON
 from zoo.decoding.loop import EOS
 
 LAYOUTS = ("language_modelling", "text_to_text")
@@ -22,7 +22,7 @@ class Prompts(tf.Module):
       max_length: the most tokens in a row, prompt and answer together, and in a source.
       prefix, suffix: put around every prompt.
       begins: whether a language model reads a prompt behind `<eos>`; an empty one it does anyway.
-      leading_space: of the tokenizer, see `Tokenizer`.
+      leading_space, reads_answers_apart: of the tokenizer, see `Tokenizer`.
 
     Raises:
       ValueError: settings that do not fit together.
@@ -38,6 +38,7 @@ class Prompts(tf.Module):
         suffix="",
         begins=True,
         leading_space=None,
+        reads_answers_apart=False,
     ):
         super().__init__(name="prompts")
         if layout not in LAYOUTS:
@@ -52,6 +53,7 @@ class Prompts(tf.Module):
         self.suffix = suffix
         self.begins = begins
         self.leading_space = leading_space
+        self.reads_answers_apart = reads_answers_apart
 
     def tokenize(self, prompts):
         return self.tokenizer.tokenize(self.prefix + prompts + self.suffix)
@@ -61,6 +63,8 @@ class Prompts(tf.Module):
         if self.leading_space and self.layout == "language_modelling":
             alone = self.prefix + prompts + self.suffix == ""
             answers = tf.where(alone, answers, GOES_ON + answers)
+        if self.reads_answers_apart:
+            answers = ANSWER + answers
         return self.tokenizer.tokenize(answers)
 
     def read(self, prompts):

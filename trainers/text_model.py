@@ -81,6 +81,7 @@ class TextModel(tf.Module):
             suffix,
             tokenizer.begins_texts,
             tokenizer.leading_space,
+            tokenizer.reads_answers_apart,
         )
         self.layout = layout
         self.max_length = max_length

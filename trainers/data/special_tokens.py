@@ -30,9 +30,9 @@ class SpecialTokenizer(Tokenizer):
     separator = SEPARATOR
 
     def __init__(self, inner, special_tokens):
-        if getattr(inner, "prefix", None) is not None:
+        if getattr(inner, "prefix", None) is not None or inner.reads_answers_apart:
             raise UserError(
-                "the tokenizer puts a token before every text, and so has no special tokens between "
+                "the tokenizer reads every text as a whole, and so has no special tokens between "
                 "the parts of one: choose a task of text to text"
             )
         self.inner = inner

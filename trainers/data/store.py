@@ -23,7 +23,7 @@ import numpy as np
 
 from trainers.data.files import locked
 from trainers.data.special_tokens import SEPARATOR
-from trainers.data.tokenizer_base import EOS, GOES_ON
+from trainers.data.tokenizer_base import ANSWER, EOS, GOES_ON
 from trainers.errors import UserError
 
 FORMAT = 1
@@ -127,6 +127,8 @@ def write_store(task, split, tokenizer, folder, source):
                 for i, part in enumerate(parts):
                     texts[i] = part.text if ended else GOES_ON + part.text
                     ended = part.ends
+            if tokenizer.reads_answers_apart:
+                texts = [ANSWER + part.text if part.learned else part.text for part in parts]
             tokens = tokenizer.encode_batch(texts)
             learned, starts, ends = [], [], []
             position = counts["tokens"]

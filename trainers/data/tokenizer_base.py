@@ -14,7 +14,9 @@ from trainers.errors import UserError
 EOS = 0
 UNKNOWN = 1
 META = "tokenizer.json"
-GOES_ON = "\ufdd1"  # one of the characters that Unicode has for internal use
+# Characters that Unicode has for internal use.
+GOES_ON = "\ufdd1"
+ANSWER = "\ufdd2"
 
 
 class Tokenizer:
@@ -34,6 +36,8 @@ class Tokenizer:
       leading_space: None for most; of pretrained models that put a space before texts "always" or
         "first", see `sentence_piece_model.Reading`. To these a text that begins with `GOES_ON` goes
         on from another, and gets none.
+      reads_answers_apart: whether what a model answers, told by `ANSWER` before it, has other tokens
+        than the same text in a question.
     """
 
     kind: str
@@ -43,6 +47,7 @@ class Tokenizer:
     special_ids: ClassVar[dict[str, int]] = {}
     begins_texts = True
     leading_space: str | None = None
+    reads_answers_apart = False
     separator = ""
 
     @classmethod

@@ -10,6 +10,7 @@
 | sentencepiece_bpe | a SentencePiece of byte-pair encoding |
 | pretrained_bpe | byte-pair encoding of a pretrained model; loaded and not learned |
 | pretrained_sentence_piece | a SentencePiece of a pretrained model; loaded and not learned |
+| pretrained_marian | the same by Marian's two models, of a source and a target language |
 """
 
 import json
@@ -19,6 +20,7 @@ from collections.abc import Iterator, Sequence
 import gin
 
 from trainers.data.byte_pair import BytePairTokenizer
+from trainers.data.marian import MarianTokenizer
 from trainers.data.pretrained_bpe import PretrainedBpeTokenizer
 from trainers.data.pretrained_sentence_piece import PretrainedSentencePieceTokenizer
 from trainers.data.sentence_piece import SentencePieceBpeTokenizer, UnigramTokenizer
@@ -42,6 +44,7 @@ KINDS: dict[str, type[Tokenizer]] = {
         SentencePieceBpeTokenizer,
         PretrainedBpeTokenizer,
         PretrainedSentencePieceTokenizer,
+        MarianTokenizer,
     )
 }
 

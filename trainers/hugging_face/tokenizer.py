@@ -6,6 +6,7 @@ import os
 
 from trainers.chat import EOS_TEXT
 from trainers.data.byte_pair import BytePairTokenizer
+from trainers.data.marian import SOURCE, TARGET, MarianTokenizer
 from trainers.data.pretrained_bpe import PretrainedBpeTokenizer
 from trainers.data.pretrained_sentence_piece import PretrainedSentencePieceTokenizer
 from trainers.data.sentence_piece_model import SentencePieceModel, is_sentence_piece, rebuilt
@@ -16,6 +17,7 @@ from trainers.errors import UserError
 from trainers.hugging_face.folder import TOKENIZER_CONFIG, put_json, read_config, read_json
 
 FILE = "tokenizer.json"
+VOCABULARY = "vocab.json"  # Marian's
 MODELS = ("tokenizer.model", "spiece.model")  # of SentencePiece, with the ids of the checkpoint
 RENUMBERED = ("pegasus",)
 T5_EXTRA_IDS = 100
@@ -32,6 +34,8 @@ def load(path):
     begin = begin_id(path, config)
     begins = begin is not None
     try:
+        if description is None and os.path.isfile(os.path.join(path, SOURCE)):
+            return of_marian(path, config)
         if description is None:
             return of_model(path, config, begins)
         if is_sentence_piece(description):
@@ -86,6 +90,21 @@ def of_model(path, config, begins):
     return PretrainedSentencePieceTokenizer(
         model.content, eos_id(config), ids, size, space, True, begins
     )
+
+
+def of_marian(path, config):
+    """The two SentencePieces of Marian, and the ids of their pieces."""
+    settings = read_json(os.path.join(path, TOKENIZER_CONFIG)) or {}
+    if settings.get("separate_vocabs"):
+        raise UserError("its two languages have ids of their own, which is not read here")
+    vocabulary = read_json(os.path.join(path, VOCABULARY))
+    missing = [n for n in (TARGET, VOCABULARY) if not os.path.isfile(os.path.join(path, n))]
+    if missing:
+        raise UserError(f"has {SOURCE}, and no {missing[0]}: the tokenizer is not complete")
+    text_of(vocabulary, eos_id(config))  # there must be one
+    size = rows(config, max(vocabulary.values()) + 1)
+    models = [SentencePieceModel(os.path.join(path, name)).content for name in (SOURCE, TARGET)]
+    return MarianTokenizer(*models, vocabulary, eos_id(config), size)
 
 
 def rows(config, count):
@@ -174,6 +193,9 @@ def write(tokenizer, path):
       whether it is written.
     """
     inner = tokenizer.plain
+    if isinstance(inner, MarianTokenizer):
+        write_marian(inner, path)
+        return True
     if isinstance(inner, PretrainedSentencePieceTokenizer) and inner.description is None:
         write_model(tokenizer, inner, path)
         return True
@@ -186,6 +208,14 @@ def write(tokenizer, path):
         with open(os.path.join(path, name), "w", encoding="utf-8") as file:
             json.dump(value, file, ensure_ascii=False, indent=2)
     return True
+
+
+def write_marian(tokenizer, path):
+    for name, content in ((SOURCE, tokenizer.source), (TARGET, tokenizer.target)):
+        with open(os.path.join(path, name), "wb") as file:
+            file.write(content)
+    put_json(os.path.join(path, VOCABULARY), tokenizer.vocabulary)
+    put_json(os.path.join(path, TOKENIZER_CONFIG), {"tokenizer_class": "MarianTokenizer"})
 
 
 def write_model(tokenizer, inner, path):
