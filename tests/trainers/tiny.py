@@ -32,6 +32,7 @@ class BytesTokenizer:
     separator = ""
     begins_texts = True
     leading_space = None
+    reads_answers_apart = False
 
     def encode(self, text):
         return np.frombuffer(text.encode(), "uint8").astype("int32") + 1
