@@ -136,6 +136,7 @@ class SampledTokenizer:
         self.seed = seed
         self.kind = tokenizer.kind
         self.leading_space = tokenizer.leading_space
+        self.reads_answers_apart = tokenizer.reads_answers_apart
         self.vocabulary_size = tokenizer.vocabulary_size
         name = f"{tokenizer.fingerprint} {sampling.description} {seed}"
         self.fingerprint = hashlib.sha256(name.encode()).hexdigest()
