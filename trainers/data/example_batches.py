@@ -106,7 +106,8 @@ class ExamplePlan(Plan):
       source_starts, source_ends: the same of the encoder's side.
       of_pairs: whether a row is a pair, and of no other store.
       input_weight: what a token of the inputs weighs in training beside one of the targets, 1: the
-        auxiliary language modelling of Radford et al. 2018, section 3.2, where it is 0.5.
+        auxiliary language modelling of Radford et al. 2018, section 3.2. Inputs have many tokens
+        and a label has one, so that a few hundredths are much.
     """
 
     of_pairs = False
