@@ -1,7 +1,7 @@
 """A server under 16 streaming clients, against its export called for one prompt at a time.
 
-python scripts/benchmarks/serving.py: GPT-2 12x768 with a vocabulary of bytes, prompts of 32
-tokens, 64 more for each. Prints JSON: {"export" | "together" | "alone" | "at once" | "in turn":
+python scripts/benchmarks/serving.py [FLAGS OF SERVE.PY]: GPT-2 12x768 with a vocabulary of bytes,
+prompts of 32 tokens, 64 more for each. Prints JSON: {"export" | "together" | "alone" | "at once" | "in turn":
 [tokens a second, seconds to the first text, the median of the requests]}.
 
   export   `generate` for one prompt after another, without a server; first by `start` and `next`
@@ -105,13 +105,13 @@ def measure(ask_all):
     return sum(tokens) / seconds, statistics.median(firsts)
 
 
-def measure_server(export):
+def measure_server(export, more):
     """The other three; see the top of the file."""
     import openai
 
     command = [sys.executable, "scripts/serve.py", f"--model={export}", "--port=0"]
     server = subprocess.Popen(
-        [*command, f"--max_batch_size={CLIENTS}"],
+        [*command, f"--max_batch_size={CLIENTS}", *more],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -154,9 +154,10 @@ def medians(pairs):
 
 
 def main():
-    if sys.argv[1:]:
+    steps = {"write": write, "export": measure_export}
+    if sys.argv[1:] and sys.argv[1] in steps:
         step, folder = sys.argv[1:]
-        print(json.dumps({"write": write, "export": measure_export}[step](folder)))
+        print(json.dumps(steps[step](folder)))
         return
     with tempfile.TemporaryDirectory() as folder:
         export = os.path.join(folder, "export")
@@ -169,7 +170,7 @@ def main():
         run("write")
         # Before and after the server, lest the machine be another in between.
         before = run("export")
-        served = measure_server(export)
+        served = measure_server(export, sys.argv[1:])
         after = run("export")
         exports = {name: medians([before[name], after[name]]) for name in before}
         print(json.dumps({**exports, **served}))
