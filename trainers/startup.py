@@ -54,5 +54,6 @@ def filtered_stderr():
 
 def is_chatter(line):
     no_gpu = "cuInit" in line and not glob.glob("/dev/nvidia*")
-    note = "LOG(INFO)" in line or "oneDNN supports" in line  # of SentencePiece, of which kernels
+    # SentencePiece's notes, and TensorFlow's of the kernels that a processor has not.
+    note = "LOG(INFO)" in line or "oneDNN supports" in line
     return no_gpu or note or line.startswith(("I0000", "WARNING: All log messages before absl"))

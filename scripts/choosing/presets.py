@@ -87,7 +87,8 @@ def is_text(name, preset):
 
 def model_of(name, preset, folder, reads_source):
     metadata, family = preset["metadata"], family_of(name)
-    loads, reads = loading(family.model_type, folder), folder.replace("_", "") in PRESETS
+    reads = folder.replace("_", "") in PRESETS
+    loads = loading(family.model_type, reads)
     said = f"{name} {metadata['description']}"
     return Model(
         name=name,
@@ -109,8 +110,7 @@ def model_of(name, preset, folder, reads_source):
     )
 
 
-def loading(model_type, folder):
+def loading(model_type, reads_preset):
     if model_type in FAMILIES:
         return NATIVE
-    reads = folder.replace("_", "") in PRESETS or model_type in OF_KERASHUB
-    return HUB if reads else NO
+    return HUB if reads_preset or model_type in OF_KERASHUB else NO

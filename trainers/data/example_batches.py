@@ -116,11 +116,10 @@ class ExamplePlan(Plan):
         super().__init__(*args)
         self.input_weight = input_weight if self.training else 0.0
         if input_weight and (self.source_length or self.store.meta["kind"] != "text_to_text"):
-            raise UserError(
-                f"input_weight = {input_weight}: an encoder's inputs are not predicted; set it to 0"
-                if self.source_length
-                else f"input_weight = {input_weight}: only a text-to-text task has inputs; set it to 0"
-            )
+            why = "an encoder's inputs are not predicted"
+            if not self.source_length:
+                why = "only a text-to-text task has inputs"
+            raise UserError(f"input_weight = {input_weight}: {why}; set it to 0")
         if self.of_pairs != self.store.meta.get("pairs", False):
             raise UserError(
                 "Experiment.batches = @pairs: the task has no pairs of answers; choose @packed"
@@ -185,7 +184,9 @@ class ExamplePlan(Plan):
         index, item, valid, segments, positions = lay_out(
             self.starts, self.ends, first, last, length
         )
-        weights = np.where(index >= self.targets[item], 1.0, self.input_weight)
+        weights = index >= self.targets[item]
+        if self.input_weight:
+            weights = np.where(weights, 1.0, self.input_weight)
         if self.store.learned is not None:
             weights = self.store.learned[np.where(valid, index, 0)]
         features = row_features(tokens, index, valid, weights, segments, positions)

@@ -8,6 +8,7 @@ from trainers.startup import filtered_stderr
 
 SOURCE, TARGET, SETTINGS = "source.spm", "target.spm", "settings.json"
 UNKNOWN = "<unk>"
+SILENT = (UNKNOWN, "<pad>", "</s>")
 
 
 class MarianTokenizer(EncodedInGraph, PretrainedTokenizer):
@@ -30,9 +31,12 @@ class MarianTokenizer(EncodedInGraph, PretrainedTokenizer):
         self.source, self.target, self.vocabulary = source, target, vocabulary
         self.eos_id, self.vocabulary_size = eos_id, vocabulary_size
         self.pieces = [b""] * vocabulary_size
-        for text, i in vocabulary.items():
-            if text not in (UNKNOWN, "<pad>", "</s>") and not is_code(text):
-                self.pieces[self.swapped(i)] = text.replace(SPACE_MARK, " ").encode()
+        self.ids = dict(
+            zip(vocabulary, self.swapped(list(vocabulary.values())).tolist(), strict=True)
+        )
+        for text, i in self.ids.items():
+            if text not in SILENT and not is_code(text):
+                self.pieces[i] = text.replace(SPACE_MARK, " ").encode()
 
     def decode_tokens(self, ids):
         text = b"".join(self.pieces[i] for i in ids).decode("utf-8", "replace")
@@ -57,10 +61,7 @@ class MarianTokenizer(EncodedInGraph, PretrainedTokenizer):
 
         from trainers.data import graph_text
 
-        models, table = (self.source, self.target), self.pieces
-        texts = list(self.vocabulary)
-        ids = [int(self.swapped(self.vocabulary[text])) for text in texts]
-        unknown = int(self.swapped(self.vocabulary[UNKNOWN]))
+        models, table, ids = (self.source, self.target), self.pieces, self.ids
 
         class MarianInGraph(tf.Module):
             def __init__(self):
@@ -70,8 +71,10 @@ class MarianTokenizer(EncodedInGraph, PretrainedTokenizer):
                         tensorflow_text.SentencepieceTokenizer(model, out_type=tf.string)
                         for model in models
                     )
-                pairs = tf.lookup.KeyValueTensorInitializer(texts, tf.constant(ids, tf.int32))
-                self.ids = tf.lookup.StaticHashTable(pairs, unknown)
+                pairs = tf.lookup.KeyValueTensorInitializer(
+                    list(ids), tf.constant(list(ids.values()), tf.int32)
+                )
+                self.ids = tf.lookup.StaticHashTable(pairs, ids[UNKNOWN])
 
             def tokenize(self, texts):
                 answers = tf.strings.regex_full_match(texts, rf"(?s){ANSWER}.*")

@@ -17,7 +17,7 @@ from trainers.settings import did_you_mean
 SCHEMES = ("hf://", "kaggle://")
 # Weights as pickle, and those of other libraries, are not asked for.
 WANTED = ("*.json", "*.txt", "*.jinja", "*.h5", "*.safetensors", "*.spm", "*.model")
-OWN = ("name", "trainable", "dtype", "vocabulary_size")  # of a backbone's settings, not ours
+OWN = ("name", "trainable", "dtype")  # of a backbone's settings, not ours
 
 
 def find(name):
@@ -121,7 +121,7 @@ def settings_of(path):
         settings = {
             name: value
             for name, value in config.items()
-            if name not in OWN and "dropout" not in name
+            if name not in (*OWN, "vocabulary_size") and "dropout" not in name
         }
         begin = tokenizer.begin_token(path)
     return {
@@ -151,7 +151,7 @@ def checkpoint_of(path):
     import keras_hub  # which takes seconds
 
     name, settings = described(path)
-    settings = {key: value for key, value in settings.items() if key not in OWN[:3]}
+    settings = {key: value for key, value in settings.items() if key not in OWN}
     backbone = getattr(keras_hub.models, f"{name}Backbone")(**settings)
     read_preset(backbone, path)
     return encoder_decoders.checkpoint_of(path, backbone, config_of(path))

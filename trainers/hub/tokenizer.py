@@ -91,10 +91,9 @@ def load(path, vocabulary_size):
             prefix = ids_of(source)[kind.begin] if kind.prefix else None
             return PretrainedBpeTokenizer(source, kind.end, vocabulary_size, begins, prefix)
         ids = ids_in(source, kind)
-        size = rows({"vocab_size": vocabulary_size}, source.size)
-        space = source.leading_space()
+        size = rows(vocabulary_size, source.size)
         return PretrainedSentencePieceTokenizer(
-            source.content, ids[kind.end], ids, size, space, True, begins
+            source.content, ids[kind.end], ids, size, source.leading_space(), True, begins
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

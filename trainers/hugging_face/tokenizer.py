@@ -6,7 +6,7 @@ import os
 
 from trainers.chat import EOS_TEXT
 from trainers.data.byte_pair import BytePairTokenizer
-from trainers.data.marian import SOURCE, TARGET, MarianTokenizer
+from trainers.data.marian import SOURCE, TARGET, UNKNOWN, MarianTokenizer
 from trainers.data.pretrained_bpe import PretrainedBpeTokenizer
 from trainers.data.pretrained_sentence_piece import PretrainedSentencePieceTokenizer
 from trainers.data.sentence_piece_model import SentencePieceModel, is_sentence_piece, rebuilt
@@ -57,7 +57,7 @@ def of_description(description, config, begins):
         model,
         eos_id(config),
         {token["content"]: token["id"] for token in added if token["special"]},
-        rows(config, max(ids.values()) + 1),
+        rows(config["vocab_size"], max(ids.values()) + 1),
         None if reading.collapses else reading.leading_space,
         reading.doubles,
         begins,
@@ -85,7 +85,7 @@ def of_model(path, config, begins):
     added = settings.get("added_tokens_decoder", {})
     ids |= {token["content"]: int(i) for i, token in added.items()}
     text_of(ids, eos_id(config))  # there must be one
-    size = rows(config, max(model.size - 1, *ids.values()) + 1)
+    size = rows(config["vocab_size"], max(model.size - 1, *ids.values()) + 1)
     space = model.leading_space(first=settings.get("legacy") is False)
     return PretrainedSentencePieceTokenizer(
         model.content, eos_id(config), ids, size, space, True, begins
@@ -102,19 +102,21 @@ def of_marian(path, config):
     if missing:
         raise UserError(f"has {SOURCE}, and no {missing[0]}: the tokenizer is not complete")
     text_of(vocabulary, eos_id(config))  # there must be one
-    size = rows(config, max(vocabulary.values()) + 1)
+    if UNKNOWN not in vocabulary:
+        raise UserError(f"{VOCABULARY} has no {UNKNOWN!r}, for pieces without an id")
+    size = rows(config["vocab_size"], max(vocabulary.values()) + 1)
     models = [SentencePieceModel(os.path.join(path, name)).content for name in (SOURCE, TARGET)]
     return MarianTokenizer(*models, vocabulary, eos_id(config), size)
 
 
-def rows(config, count):
+def rows(vocabulary_size, count):
     """The number of a model's ids, which the tokenizer's `count` must not exceed."""
-    if config["vocab_size"] < count:
+    if vocabulary_size < count:
         raise UserError(
-            f"the tokenizer has {count} ids and the model only {config['vocab_size']}: they are "
+            f"the tokenizer has {count} ids and the model only {vocabulary_size}: they are "
             "not of the same checkpoint"
         )
-    return config["vocab_size"]
+    return vocabulary_size
 
 
 def begin_token(path, config):

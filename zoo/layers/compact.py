@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from zoo.layers.rounding import GROUP, rounded
+from zoo.layers.rounding import GROUP, MOST, rounded
 
 # The greatest whole number that a weight becomes; None for weights as they are.
-KINDS = {"float32": None, "bfloat16": None, "int16": 32767, "int8": 127, "int4": 7}
+KINDS = {"float32": None, "bfloat16": None, "int16": 32767, "int8": 127, "int4": MOST}
 
 
 class Compact(keras.layers.Layer):

@@ -3,7 +3,7 @@
 import numpy as np
 
 GROUP = 32  # weights of a row that share a scale
-MOST = 7
+MOST = 7  # the greatest whole number that a weight becomes
 DAMPING = 0.01  # of the moments' mean, Frantar et al. 2023, section 3.3
 
 

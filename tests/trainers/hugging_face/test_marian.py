@@ -118,6 +118,11 @@ def test_what_lacks_a_part_is_one_clear_line(folder, tmp_path):
             os.symlink(os.path.join(folder, name), tmp_path / name)
     with pytest.raises(UserError, match=r"has source.spm, and no target.spm"):
         tokenizer.load(str(tmp_path))
+    os.symlink(os.path.join(folder, "target.spm"), tmp_path / "target.spm")
+    (tmp_path / "vocab.json").unlink()
+    (tmp_path / "vocab.json").write_text('{"</s>": 0, "a": 1}')
+    with pytest.raises(UserError, match="vocab.json has no '<unk>', for pieces without an id"):
+        tokenizer.load(str(tmp_path))
     (tmp_path / "tokenizer_config.json").write_text('{"separate_vocabs": true}')
     with pytest.raises(UserError, match="ids of their own, which is not read here"):
         tokenizer.load(str(tmp_path))
