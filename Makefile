@@ -19,14 +19,14 @@ quickstart: .venv/ready  ## train, export and try a small model on the Python st
 	@echo "    --gin_file=configs/recipes/lm_files.gin --gin_param='TRAIN_FILES = \"my/*.txt\"'"
 
 test: .venv/ready  ## run the tests, but for the slow ones
-	$(BIN)/python -m pytest -n 2 --dist=loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist=loadfile -m "not slow and not hf"
 
 test-slow: .venv/ready  ## run those that train over and over
-	$(BIN)/python -m pytest -n 2 --dist=loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist=loadfile -m "slow and not hf"
 
 test-hf: .venv/ready  ## compare with Transformers, which it installs
 	$(BIN)/python -m pip install --quiet --editable '.[test-hf]'
-	$(BIN)/python -m pytest -n 2 tests/trainers/hugging_face
+	$(BIN)/python -m pytest -n 2 --dist=loadgroup -m hf
 
 lint: .venv/ready  ## check style and types
 	$(BIN)/ruff check .

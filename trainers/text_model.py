@@ -1,6 +1,7 @@
 """TextModel: a model and its tokenizer as one TensorFlow module, strings in and strings out."""
 
 import functools
+from types import SimpleNamespace
 
 import tensorflow as tf
 
@@ -105,13 +106,19 @@ class TextModel(tf.Module):
                 functools.partial(each, model, draft, proposals=proposals)
                 for each in (speculative.begin, speculative.advance)
             )
-        self.read_prompts, self.advance = compiled(begin), compiled(advance)
-        self.search = compiled(functools.partial(beam_search.search, model))
+        # Of a function that is an attribute an export keeps, and so traces, one more graph than
+        # those that the exported functions have within them.
+        self.inner = SimpleNamespace(
+            read_prompts=compiled(begin),
+            advance=compiled(advance),
+            search=compiled(functools.partial(beam_search.search, model)),
+        )
 
         # The state that `start` returns and `next` takes: flat, as a signature must be.
         start = {"prompts": (NEEDED, strings), **OPTIONS}
-        self.begin = graph(self.begin, start)
-        self.states = states.FlatStates(self.begin.get_concrete_function().structured_outputs)
+        self.inner.begin = graph(self.begin, start)
+        begun = self.inner.begin.get_concrete_function().structured_outputs
+        self.states = states.FlatStates(begun)
         state, other = self.states.specs(), self.states.specs("other_")
         rows = {"rows": (NEEDED, integers)}
         self.generate = graph(self.generate, {**start, "stop": ((), strings)})
@@ -167,9 +174,9 @@ class TextModel(tf.Module):
           finished: bool [N, R], whether the text ended by <eos> or a stop string.
         """
         stop = options.pop("stop")
-        state = self.begin(prompts, **options)
+        state = self.inner.begin(prompts, **options)
         text_of = functools.partial(self.prompts.text, state["context"], state["forced"])
-        carry, text = stopping.draw(state["carry"], self.advance, text_of, stop)
+        carry, text = stopping.draw(state["carry"], self.inner.advance, text_of, stop)
         longest = greatest(carry["count"])
 
         def of_rows(x):
@@ -205,7 +212,7 @@ class TextModel(tf.Module):
         begun = self.prompts.begin(
             prompts, options["forced"], options["max_new_tokens"], options["truncate"]
         )
-        found = self.search(
+        found = self.inner.search(
             begun["tokens"],
             begun["limits"],
             buffer(begun["limits"]),
@@ -276,7 +283,7 @@ class TextModel(tf.Module):
         Returns:
           `state_*` tensors [N * R, ...], each row apart from the others, its settings with it.
         """
-        return self.states.flat(self.begin(prompts, **options))
+        return self.states.flat(self.inner.begin(prompts, **options))
 
     def next(self, state, steps=1):
         """Draws `steps` more tokens for each row, the very ones that `generate` would draw.
@@ -296,7 +303,7 @@ class TextModel(tf.Module):
           state_*: the new state.
         """
         state = self.states.nested(state)
-        carry = self.advance(state["carry"], steps)
+        carry = self.inner.advance(state["carry"], steps)
         state = {**state, "carry": carry}
         return {
             "text": self.text_so_far(state),
@@ -353,7 +360,7 @@ class TextModel(tf.Module):
         times, rows = options["num_return_sequences"], tf.shape(prompts)[0]
         settings = samplers.settings(rows, **checked(options))
         settings["num_top"] = tf.broadcast_to(options["top_logprobs"], [rows])
-        carry = self.read_prompts(
+        carry = self.inner.read_prompts(
             begun["tokens"],
             begun["limits"],
             buffer(begun["limits"]),

@@ -17,25 +17,34 @@ from trainers.settings import ROOT
 QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
+def two_cpus(slow=False):
+    """What `in_two_cpus` finds, or `slowly_in_two_cpus`."""
+    return found_once("slowly_in_two_cpus" if slow else "in_two_cpus")
+
+
+def two_workers(slow=False):
+    """What `in_two_workers` finds, or `slowly_in_two_workers`, of each worker."""
+    return found_by_workers("slowly_in_two_workers" if slow else "in_two_workers")
+
+
 @functools.cache
-def two_cpus():
-    """What `in_two_cpus` finds in a process of its own, once for all processes of a test run."""
+def found_once(name):
+    """What a function finds in a process of its own, once for all processes of a test run."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"alone-{os.getpid()}")
-    path = os.path.join(tempfile.gettempdir(), f"menagerie-{run}-two-cpus.npz")
+    path = os.path.join(tempfile.gettempdir(), f"menagerie-{run}-{name}.npz")
     with open(f"{path}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not os.path.exists(path):
-            (found,) = in_processes("in_two_cpus", [{}])
+            (found,) = in_processes(name, [{}])
             np.savez(path, **found)
     with np.load(path) as file:
         return dict(file)
 
 
 @functools.cache
-def two_workers():
-    """What `in_two_workers` finds, of each worker."""
+def found_by_workers(name):
     environments = [{"TF_CONFIG": json.dumps(each)} for each in tf_configs(2)]
-    return in_processes("in_two_workers", environments)
+    return in_processes(name, environments)
 
 
 def in_processes(name, environments):

@@ -179,45 +179,51 @@ WAYS = {
     "2 workers, 2 micro-batches": {"strategy": "multi_worker", "accumulation": 2},
 }
 one_device, two, four, replicas, both, both_by_xla, in_chunks, workers, both_of_workers = WAYS
-RUNS = {
-    ("lstm_lm", "adamw"): (one_device, two, four, replicas, both, workers, both_of_workers),
-    ("decoder_lm", "muon"): (
-        one_device,
-        four,
-        replicas,
-        both,
-        in_chunks,
-        workers,
-        both_of_workers,
-    ),
-    # Takes the longest to compile.
-    ("encoder_decoder", "adamw"): (one_device, four, replicas, both_by_xla, workers),
+OPTIMIZER_OF = {"lstm_lm": "adamw", "decoder_lm": "muon", "encoder_decoder": "adamw"}
+QUICK = {
+    "lstm_lm": (two, both, workers),
+    "decoder_lm": (replicas, in_chunks, both_of_workers),
+    "encoder_decoder": (both,),
+}
+SLOW = {  # what takes long to compile, and what differs little from the quick ones
+    "lstm_lm": (four, replicas, both_of_workers),
+    "decoder_lm": (four, both, workers),
+    "encoder_decoder": (four, replicas, both_by_xla, workers),
 }
 
 
-def run_all(chosen):
-    """{name: array} of the runs whose strategy `chosen` holds to be its own."""
+def run_all(ways, chosen):
+    """{name: array} of the runs, of each family in these ways, of whose strategy `chosen` is true."""
     found = {}
-    for (family, optimizer), ways in RUNS.items():
-        for way in ways:
+    for family, optimizer in OPTIMIZER_OF.items():
+        for way in (one_device, *ways[family]):
             if chosen(WAYS[way].get("strategy")):
                 arrays = trained(family, optimizer, clip_norm=0.5, **WAYS[way])
                 found.update({f"{family}/{way}/{key}": value for key, value in arrays.items()})
     return found
 
 
-def in_two_workers():
+def in_two_workers(ways=QUICK):
     """{name: array}, the same in both."""
     strategies.make_strategy("multi_worker")
-    return run_all(lambda strategy: strategy == "multi_worker") | {
+    return run_all(ways, lambda strategy: strategy == "multi_worker") | {
         "masks": masks("multi_worker", xla=True)
     }
+
+
+def slowly_in_two_workers():
+    return in_two_workers(SLOW)
+
+
+def slowly_in_two_cpus():
+    strategies.split_cpu(2)
+    return run_all(SLOW, lambda strategy: strategy != "multi_worker")
 
 
 def in_two_cpus():
     """{name: array}"""
     strategies.split_cpu(2)
-    found = run_all(lambda strategy: strategy != "multi_worker")
+    found = run_all(QUICK, lambda strategy: strategy != "multi_worker")
 
     def keep(name, arrays):
         found.update({f"{name}/{key}": value for key, value in arrays.items()})

@@ -5,8 +5,10 @@ import tensorflow as tf
 
 from tests.trainers.processes import two_cpus, two_workers
 from tests.trainers.stepping import (
+    OPTIMIZER_OF,
+    QUICK,
     ROWS,
-    RUNS,
+    SLOW,
     flat,
     iterator,
     make,
@@ -17,17 +19,22 @@ from tests.trainers.stepping import (
 from trainers.errors import UserError
 from trainers.step import global_norm
 
-OTHER_WAYS = [
-    (family, way) for (family, _), (_, *ways) in RUNS.items() for way in ways
-]  # than one device
+OTHER_WAYS = [  # than one device
+    *[(family, way, False) for family, ways in QUICK.items() for way in ways],
+    *[
+        pytest.param(family, way, True, marks=pytest.mark.slow)
+        for family, ways in SLOW.items()
+        for way in ways
+    ],
+]
 
 
-@pytest.mark.parametrize("family, way", OTHER_WAYS)
-def test_every_division_of_a_batch_gives_the_losses_and_weights_of_one_device(family, way):
+@pytest.mark.parametrize("family, way, slow", OTHER_WAYS)
+def test_every_division_of_a_batch_gives_the_losses_and_weights_of_one_device(family, way, slow):
     # Truth: the same 20 steps on one device, whole batch, XLA. What remains is rounding.
     keys = ("results", "weights", "state", "evaluated")
-    expected = {key: two_cpus()[f"{family}/one device/{key}"] for key in keys}
-    found = two_workers()[0] if "workers" in way else two_cpus()
+    expected = {key: two_cpus(slow)[f"{family}/one device/{key}"] for key in keys}
+    found = two_workers(slow)[0] if "workers" in way else two_cpus(slow)
     actual = {key: found[f"{family}/{way}/{key}"] for key in keys}
     for column, bound in enumerate((1e-6, 0, 1e-5)):  # summed loss, weight, gradient's norm
         each, other = (found["results"][:, column] for found in (actual, expected))
@@ -44,7 +51,7 @@ def test_workers_end_with_the_same_bits():
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-@pytest.mark.parametrize("family, optimizer", RUNS)
+@pytest.mark.parametrize("family, optimizer", OPTIMIZER_OF.items())
 def test_those_batches_are_unequal_for_replicas_and_their_gradients_are_clipped(family, optimizer):
     _, plan = make(family, optimizer)
     weights = np.stack([plan.batch(step)["weights"].sum(1) for step in range(20)])

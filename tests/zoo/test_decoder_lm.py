@@ -131,15 +131,7 @@ def to_numpy(tensor):
     return tensor.detach().numpy()
 
 
-@pytest.fixture
-def transformers():
-    pytest.importorskip("torch", reason="parity with Hugging Face needs torch")
-    return pytest.importorskip("transformers", reason="parity with Hugging Face needs transformers")
-
-
-def test_gpt2_has_the_logits_of_transformers(transformers):
-    import torch
-
+def test_gpt2_has_the_logits_of_transformers(torch, transformers):
     config = transformers.GPT2Config(vocab_size=23, n_positions=16, n_embd=16, n_layer=2, n_head=4)
     theirs = transformers.GPT2LMHeadModel(config).eval()
     for parameter in theirs.parameters():
@@ -170,9 +162,7 @@ def test_gpt2_has_the_logits_of_transformers(transformers):
     np.testing.assert_allclose(logits_of(ours, {"inputs": tokens}), expected, atol=1e-4)
 
 
-def test_llama_has_the_logits_of_transformers(transformers):
-    import torch
-
+def test_llama_has_the_logits_of_transformers(torch, transformers):
     config = transformers.LlamaConfig(
         vocab_size=23,
         hidden_size=16,

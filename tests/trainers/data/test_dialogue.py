@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers
 
 from tests.trainers.data.made import Listed
 from trainers.data import store
@@ -283,13 +284,11 @@ def test_lists_in_json_are_read_and_divided(tmp_path):
             list(json_lists(str(path)).records("train"))
 
 
-def test_the_mask_is_that_of_hugging_faces_library(tmp_path):
-    transformers = pytest.importorskip("transformers")
-    backend = pytest.importorskip("tokenizers")
+def test_the_mask_is_that_of_hugging_faces_library(tmp_path, transformers):
     vocabulary = {chr(code): code for code in range(128)}
-    fast = backend.Tokenizer(backend.models.WordLevel(vocabulary, unk_token="?"))
-    character = backend.Regex(r"[\s\S]")
-    fast.pre_tokenizer = backend.pre_tokenizers.Split(character, "isolated")
+    fast = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="?"))
+    character = tokenizers.Regex(r"[\s\S]")
+    fast.pre_tokenizer = tokenizers.pre_tokenizers.Split(character, "isolated")
     theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=fast)
     messages = talk("Hi", "Hello you", "Bye", "So long.", system="Be kind.")
     template = TAGGED.replace("{{ eos_token }}", ";")

@@ -96,11 +96,12 @@ def describe(kind, name):
     return description, end, named
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def family(request, tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in FAMILIES],
+)
+def family(request, tmp_path_factory, torch, transformers):
     """(kind, folder of the checkpoint, Transformers' model and tokenizer)"""
-    torch = pytest.importorskip("torch", reason="needs the extra `test-hf`")
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
     kind = request.param
     folder = tmp_path_factory.mktemp(kind) / "source"
     model_class, name, sizes = FAMILIES[kind]
@@ -145,9 +146,7 @@ def test_ids_are_those_of_transformers(family):
         assert ours.swapped(ids).tolist() == (theirs[:-1] if kind == "bart" else theirs), text
 
 
-def test_greedy_texts_are_those_of_transformers(family, export):
-    import torch
-
+def test_greedy_texts_are_those_of_transformers(family, export, torch):
     kind, folder, model, reader = family
     swapped = tokenizer.load(str(folder)).swapped
     for prompt in PROMPTS:
@@ -191,7 +190,8 @@ def test_it_trains_goes_on_and_serves(family):
         "--gin_param=EVAL_EVERY = 10",
     ]
     for steps in (10, 20):
-        done = run("-m trainers.run", *flags, f"--gin_param=STEPS = {steps}")
+        exported = f"--gin_param=train.export_at_end = {steps == 20}"
+        done = run("-m trainers.run", *flags, f"--gin_param=STEPS = {steps}", exported)
         assert done.returncode == 0, done.stderr
     assert f"goes on from {model_dir}/checkpoints/step_10" in done.stdout
     lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]

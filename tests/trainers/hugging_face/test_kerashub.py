@@ -57,9 +57,7 @@ def write_config(folder, kind, **more):
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_logits_are_those_of_transformers(tmp_path, kind):
-    torch = pytest.importorskip("torch", reason="needs the extra `test-hf`")
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
+def test_logits_are_those_of_transformers(tmp_path, kind, torch, transformers):
     torch.manual_seed(0)
     config = transformers.AutoConfig.for_model(kind, pad_token_id=None, **{**SIZE, **CONFIGS[kind]})
     theirs = transformers.AutoModelForCausalLM.from_config(config).float().eval()

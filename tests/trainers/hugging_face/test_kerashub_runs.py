@@ -72,9 +72,7 @@ def test_a_run_begins_from_a_preset_learns_updates_and_needs_it_no_more(tmp_path
     assert "PretrainedLM reads a row as one; choose @bucketed" in done.stderr
 
 
-def test_an_export_of_gemma_2_writes_what_transformers_does(tmp_path):
-    torch = pytest.importorskip("torch", reason="needs the extra `test-hf`")
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
+def test_an_export_of_gemma_2_writes_what_transformers_does(tmp_path, torch, transformers):
     source = tmp_path / "source"
     description = make("llama3")
     eos = next(t["id"] for t in description["added_tokens"] if t["content"] == "<|endoftext|>")

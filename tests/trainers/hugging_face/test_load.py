@@ -36,9 +36,7 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_logits_are_those_of_transformers(tmp_path, kind):
-    torch = pytest.importorskip("torch", reason="needs the extra `test-hf`")
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
+def test_logits_are_those_of_transformers(tmp_path, kind, torch, transformers):
     ours = make_model(kind)
     save_model(ours, str(tmp_path), eos=5)
     reads = "CausalLM" if kind in DECODERS else "Seq2SeqLM"

@@ -71,13 +71,9 @@ def folder(tmp_path_factory):
     return str(path)
 
 
-def theirs_of(folder):
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
-    return transformers.MarianTokenizer.from_pretrained(folder)
-
-
-def test_ids_of_both_sides_are_those_of_transformers(folder):
-    theirs, ours = theirs_of(folder), tokenizer.load(folder)
+def test_ids_of_both_sides_are_those_of_transformers(folder, transformers):
+    theirs = transformers.MarianTokenizer.from_pretrained(folder)
+    ours = tokenizer.load(folder)
     ours = type(ours).from_assets(ours.assets())
     differing = 0
     for text in TEXTS:
@@ -109,7 +105,14 @@ def test_it_is_written_again(folder, tmp_path):
     for name in ("source.spm", "target.spm"):
         with open(os.path.join(folder, name), "rb") as file:
             assert (tmp_path / name).read_bytes() == file.read()
-    assert theirs_of(str(tmp_path))("hello")["input_ids"] == theirs_of(folder)("hello")["input_ids"]
+
+
+def test_transformers_reads_what_is_written(folder, tmp_path, transformers):
+    assert tokenizer.write(tokenizer.load(folder), str(tmp_path))
+    first, second = map(transformers.MarianTokenizer.from_pretrained, (folder, str(tmp_path)))
+    for text in TEXTS[:100]:
+        assert second(text) == first(text)
+        assert second(text_target=text) == first(text_target=text)
 
 
 def test_what_lacks_a_part_is_one_clear_line(folder, tmp_path):
@@ -131,16 +134,16 @@ def test_what_lacks_a_part_is_one_clear_line(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_writes_what_transformers_does_and_trains_on(folder, tmp_path):
-    torch = pytest.importorskip("torch", reason="needs the extra `test-hf`")
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
+def test_a_checkpoint_writes_what_transformers_does_and_trains_on(
+    folder, tmp_path, torch, transformers
+):
     torch.manual_seed(0)
     config = transformers.MarianConfig.from_pretrained(folder, init_std=0.5)
     model = transformers.MarianMTModel(config).eval()
     model.generation_config.forced_eos_token_id = None  # at the greatest length
     source = tmp_path / "source"
     model.save_pretrained(source)
-    reader = theirs_of(folder)
+    reader = transformers.MarianTokenizer.from_pretrained(folder)
     for name in ("source.spm", "target.spm", "vocab.json", "tokenizer_config.json"):
         os.symlink(os.path.join(folder, name), source / name)
     assert run("scripts/convert.py", source, tmp_path / "run").returncode == 0

@@ -1,7 +1,6 @@
 """Truth: the loss of preferences by PyTorch, on a model of Transformers."""
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from tests.trainers.data.made import preference_store
@@ -16,9 +15,7 @@ TRIPLES = [("hello", "good day", "go"), ("a", "b", "c, d and e"), ("one two", "t
 BETA, SMOOTHING = 0.3, 0.1
 
 
-def test_loss_rewards_and_gradient_are_those_of_pytorch(tmp_path):
-    torch = pytest.importorskip("torch", reason="needs the extra `test-hf`")
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
+def test_loss_rewards_and_gradient_are_those_of_pytorch(tmp_path, torch, transformers):
     functional = torch.nn.functional
     model = DecoderLM(257, **LLAMA)
     random = np.random.default_rng(0)

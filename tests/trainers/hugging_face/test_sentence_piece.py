@@ -101,8 +101,7 @@ def test_a_model_alone_is_written_again(tmp_path, write, kind):
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_ids_are_those_of_transformers(tmp_path, write, kind):
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
+def test_ids_are_those_of_transformers(tmp_path, write, kind, transformers):
     path = write(kind, {"tokenizer_class": CLASSES[kind]})
     theirs = transformers.AutoTokenizer.from_pretrained(path)
     theirs.save_pretrained(path)
@@ -119,8 +118,7 @@ def test_ids_are_those_of_transformers(tmp_path, write, kind):
 
 
 @pytest.mark.parametrize("kind", ["llama", "mistral", "t5"])
-def test_transformers_reads_what_is_written(tmp_path, write, kind):
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
+def test_transformers_reads_what_is_written(tmp_path, write, kind, transformers):
     source = sentence_pieces.KINDS[kind][0]
     path = write(source)
     (tmp_path / "tokenizer.json").write_text(json.dumps(sentence_pieces.description_of(kind)))
@@ -136,8 +134,7 @@ def test_transformers_reads_what_is_written(tmp_path, write, kind):
             assert found == ours.swapped(ids).tolist(), repr(text)
 
 
-def test_the_tokenizer_of_bart_is_read(tmp_path):
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
+def test_the_tokenizer_of_bart_is_read(tmp_path, transformers):
     from tests.trainers.data.test_pretrained_bpe import make
 
     model = make("gpt2")["model"]

@@ -47,8 +47,7 @@ def test_special_tokens_keep_their_ids(tmp_path, learned):
     assert talking.encode(text)[0] == special.ids["<|user|>"]
 
 
-def test_transformers_reads_it(tmp_path, learned):
-    transformers = pytest.importorskip("transformers", reason="needs the extra `test-hf`")
+def test_transformers_reads_it(tmp_path, learned, transformers):
     write(learned, tmp_path)
     theirs = transformers.PreTrainedTokenizerFast.from_pretrained(str(tmp_path))
     for text in TEXTS:
