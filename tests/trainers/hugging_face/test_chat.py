@@ -8,7 +8,7 @@ import tensorflow as tf
 from tokenizers import Tokenizer
 
 from tests.trainers.hugging_face.checkpoints import make_checkpoint
-from tests.trainers.hugging_face.test_convert import run
+from tests.trainers.hugging_face.test_convert import NO_EXPORT, run
 from trainers.data.dialogue import conversation
 from trainers.data.tokenizers import train_tokenizer
 from trainers.errors import UserError
@@ -75,6 +75,8 @@ def test_fine_tuning_keeps_the_template_and_adds_the_tokens_that_there_are_not(
         "--gin_param=EVAL_EVERY = 2",
         "--gin_param=LEARNING_RATE = 0.0",
         "--gin_param=STEPS = 2",
+        "--gin_param=train.callbacks = []",
+        NO_EXPORT,
     ]
     if template:
         flags.append(f'--gin_param=CHAT_TEMPLATE = "{template}"')

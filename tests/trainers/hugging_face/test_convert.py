@@ -16,6 +16,8 @@ from trainers.hugging_face.load import load_model
 from trainers.settings import ROOT
 
 pytestmark = pytest.mark.slow
+NO_EXPORT = "--gin_param=train.export_at_end = False"
+EXPORT = "--gin_param=train.export_at_end = True"
 
 
 def run(script, *arguments):
@@ -39,6 +41,8 @@ def recipe_from(source, folder):
         "--gin_param=SEQUENCE_LENGTH = 32",
         "--gin_param=BATCH_SIZE = 2",
         "--gin_param=EVAL_EVERY = 2",
+        "--gin_param=train.callbacks = []",
+        NO_EXPORT,
     ]
 
 
@@ -98,7 +102,9 @@ def test_a_run_begins_from_a_checkpoint_and_needs_it_no_more(tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"with the weights of {source}" in done.stdout
     source.rename(tmp_path / "away")
-    done = run("-m trainers.run", f"--model_dir={tmp_path / 'run'}", "--gin_param=STEPS = 4")
+    done = run(
+        "-m trainers.run", f"--model_dir={tmp_path / 'run'}", "--gin_param=STEPS = 4", EXPORT
+    )
     assert done.returncode == 0, done.stderr
     assert "exported step 4" in done.stdout
     # Nothing was learned at a rate of 0: it is the model that it began from.

@@ -10,7 +10,7 @@ from tests.scripts.serving.processes import client_of, started
 from tests.trainers.data import sentence_pieces
 from tests.trainers.data.test_pretrained_bpe import make, varied
 from tests.trainers.data.test_pretrained_sentence_piece import OTHERWISE
-from tests.trainers.hugging_face.test_convert import run
+from tests.trainers.hugging_face.test_convert import EXPORT, NO_EXPORT, run
 from trainers.exported import ExportedModel
 from trainers.hugging_face import tokenizer
 
@@ -190,8 +190,12 @@ def test_it_trains_goes_on_and_serves(family):
         "--gin_param=EVAL_EVERY = 10",
     ]
     for steps in (10, 20):
-        exported = f"--gin_param=train.export_at_end = {steps == 20}"
-        done = run("-m trainers.run", *flags, f"--gin_param=STEPS = {steps}", exported)
+        done = run(
+            "-m trainers.run",
+            *flags,
+            f"--gin_param=STEPS = {steps}",
+            EXPORT if steps == 20 else NO_EXPORT,
+        )
         assert done.returncode == 0, done.stderr
     assert f"goes on from {model_dir}/checkpoints/step_10" in done.stdout
     lines = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]

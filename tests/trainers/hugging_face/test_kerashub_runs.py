@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.trainers.data.test_pretrained_bpe import make
 from tests.trainers.hugging_face.checkpoints import make_preset
-from tests.trainers.hugging_face.test_convert import recipe_from, run
+from tests.trainers.hugging_face.test_convert import EXPORT, recipe_from, run
 from trainers.exported import ExportedModel
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,9 @@ def test_a_run_begins_from_a_preset_learns_updates_and_needs_it_no_more(tmp_path
     assert done.returncode == 0, done.stderr
     assert f"with the weights of {source}" in done.stdout
     source.rename(tmp_path / "away")
-    done = run("-m trainers.run", f"--model_dir={tmp_path / 'run'}", "--gin_param=STEPS = 4")
+    done = run(
+        "-m trainers.run", f"--model_dir={tmp_path / 'run'}", "--gin_param=STEPS = 4", EXPORT
+    )
     assert done.returncode == 0, done.stderr
     assert "exported step 4" in done.stdout
     # Nothing was learned at a rate of 0: it is the model that it began from.

@@ -6,7 +6,7 @@ from keras import ops
 
 from tests.trainers.data.sentence_pieces import model_of
 from tests.trainers.data.test_pretrained_bpe import make, varied
-from tests.trainers.hugging_face.test_convert import run
+from tests.trainers.hugging_face.test_convert import EXPORT, NO_EXPORT, run
 from trainers.data import tokenizers
 from trainers.errors import UserError
 from trainers.hub import presets
@@ -112,10 +112,13 @@ def test_a_run_begins_from_a_preset_and_needs_it_no_more(tmp_path):
         "--gin_param=SEQUENCE_LENGTH = 32",
         "--gin_param=BATCH_SIZE = 2",
         "--gin_param=EVAL_EVERY = 2",
+        NO_EXPORT,
     ]
     done = run("-m trainers.run", *recipe, "--gin_param=STEPS = 2")
     assert done.returncode == 0, done.stderr
     (tmp_path / "source").rename(tmp_path / "away")
-    done = run("-m trainers.run", f"--model_dir={tmp_path / 'run'}", "--gin_param=STEPS = 4")
+    done = run(
+        "-m trainers.run", f"--model_dir={tmp_path / 'run'}", "--gin_param=STEPS = 4", EXPORT
+    )
     assert done.returncode == 0, done.stderr
     assert "exported step 4" in done.stdout
