@@ -32,6 +32,7 @@ OPTIONS = {
     "forced": (("",), strings),
     "truncate": (True, truth),
 }
+START = {"prompts": (NEEDED, strings), **OPTIONS}
 BEAM_OPTIONS = {
     "max_new_tokens": (256, integer),
     "num_beams": (4, integer),

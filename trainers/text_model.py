@@ -1,24 +1,22 @@
 """TextModel: a model and its tokenizer as one TensorFlow module, strings in and strings out."""
 
 import functools
-from types import SimpleNamespace
 
 import tensorflow as tf
 
 from trainers import scoring, states, stopping
-from trainers.generation_options import ROW_SEED
-from trainers.prompts import Prompts, lengths_of, rounded
+from trainers.programs import Programs, buffer, greatest
+from trainers.prompts import Prompts, lengths_of
 from trainers.signatures import (
     BEAM_OPTIONS,
     NEEDED,
-    OPTIONS,
-    checked,
+    START,
     graph,
     integer,
     integers,
     strings,
 )
-from zoo.decoding import beam_search, loop, samplers, speculative
+from zoo.decoding import speculative
 
 
 class TextModel(tf.Module):
@@ -98,31 +96,15 @@ class TextModel(tf.Module):
             "separator": tokenizer.separator,
             "labels": tf.constant(list(labels), tf.string),
         }
-        # Numbers alone, so that XLA can compile them; strings are made of them outside.
-        compiled = functools.partial(tf.function, autograph=False, jit_compile=xla)
-        begin, advance = (functools.partial(each, model) for each in (loop.begin, loop.advance))
-        if draft is not None:
-            begin, advance = (
-                functools.partial(each, model, draft, proposals=proposals)
-                for each in (speculative.begin, speculative.advance)
-            )
-        # Of a function that is an attribute an export keeps, and so traces, one more graph than
-        # those that the exported functions have within them.
-        self.inner = SimpleNamespace(
-            read_prompts=compiled(begin),
-            advance=compiled(advance),
-            search=compiled(functools.partial(beam_search.search, model)),
-        )
+        self.programs = Programs(model, self.prompts, xla, draft, proposals)
 
         # The state that `start` returns and `next` takes: flat, as a signature must be.
-        start = {"prompts": (NEEDED, strings), **OPTIONS}
-        self.inner.begin = graph(self.begin, start)
-        begun = self.inner.begin.get_concrete_function().structured_outputs
-        self.states = states.FlatStates(begun)
+        begun = self.programs.begin.get_concrete_function()
+        self.states = states.FlatStates(begun.structured_outputs)
         state, other = self.states.specs(), self.states.specs("other_")
         rows = {"rows": (NEEDED, integers)}
-        self.generate = graph(self.generate, {**start, "stop": ((), strings)})
-        completing = {name: start[name] for name in ("prompts", "max_new_tokens")}
+        self.generate = graph(self.generate, {**START, "stop": ((), strings)})
+        completing = {name: START[name] for name in ("prompts", "max_new_tokens")}
         self.complete = graph(self.complete, completing)
         self.beam_search = graph(self.beam_search, {"prompts": (NEEDED, strings), **BEAM_OPTIONS})
         self.score = graph(
@@ -132,7 +114,7 @@ class TextModel(tf.Module):
         if not self.prompts.reads_source:
             counts = dict.fromkeys(["lengths", "num_tokens"], (NEEDED, integers))
             self.score_tokens = graph(self.score_tokens, {"tokens": (NEEDED, tokens), **counts})
-        self.start = graph(self.start, start)
+        self.start = graph(self.start, START)
         self.next = graph(self.next, {"state": (NEEDED, state), "steps": (1, integer)})
         both = {"state": (NEEDED, state), "other": (NEEDED, other)}
         self.join = graph(self.join, {**both, **rows})
@@ -174,9 +156,9 @@ class TextModel(tf.Module):
           finished: bool [N, R], whether the text ended by <eos> or a stop string.
         """
         stop = options.pop("stop")
-        state = self.inner.begin(prompts, **options)
+        state = self.programs.begin(prompts, **options)
         text_of = functools.partial(self.prompts.text, state["context"], state["forced"])
-        carry, text = stopping.draw(state["carry"], self.inner.advance, text_of, stop)
+        carry, text = stopping.draw(state["carry"], self.programs.advance, text_of, stop)
         longest = greatest(carry["count"])
 
         def of_rows(x):
@@ -212,7 +194,7 @@ class TextModel(tf.Module):
         begun = self.prompts.begin(
             prompts, options["forced"], options["max_new_tokens"], options["truncate"]
         )
-        found = self.inner.search(
+        found = self.programs.search(
             begun["tokens"],
             begun["limits"],
             buffer(begun["limits"]),
@@ -283,7 +265,7 @@ class TextModel(tf.Module):
         Returns:
           `state_*` tensors [N * R, ...], each row apart from the others, its settings with it.
         """
-        return self.states.flat(self.inner.begin(prompts, **options))
+        return self.states.flat(self.programs.begin(prompts, **options))
 
     def next(self, state, steps=1):
         """Draws `steps` more tokens for each row, the very ones that `generate` would draw.
@@ -303,7 +285,7 @@ class TextModel(tf.Module):
           state_*: the new state.
         """
         state = self.states.nested(state)
-        carry = self.inner.advance(state["carry"], steps)
+        carry = self.programs.advance(state["carry"], steps)
         state = {**state, "carry": carry}
         return {
             "text": self.text_so_far(state),
@@ -352,42 +334,6 @@ class TextModel(tf.Module):
         special_tokens: string [K], see chat.Chat."""
         return {name: tf.convert_to_tensor(value) for name, value in self.description.items()}
 
-    def begin(self, prompts, **options):
-        """{"context" and "forced": see `Prompts.begin`, "carry": see `loop.begin`}."""
-        begun = self.prompts.begin(
-            prompts, options["forced"], options["max_new_tokens"], options["truncate"]
-        )
-        times, rows = options["num_return_sequences"], tf.shape(prompts)[0]
-        settings = samplers.settings(rows, **checked(options))
-        settings["num_top"] = tf.broadcast_to(options["top_logprobs"], [rows])
-        carry = self.inner.read_prompts(
-            begun["tokens"],
-            begun["limits"],
-            buffer(begun["limits"]),
-            settings,
-            begun["features"],
-        )
-        carry = loop.repeat(carry, times)
-        # So that no two texts of a seed are drawn by the same noise.
-        number = tf.range(rows * times)
-        number = tf.where(tf.rank(options["seed"]) == 0, number, number % times)
-        carry["settings"]["seed"] += ROW_SEED * number
-        return {
-            "context": tf.repeat(begun["context"], times, axis=0),
-            "forced": tf.repeat(begun["forced"], times, axis=0),
-            "carry": carry,
-        }
-
     def text_so_far(self, state):
         """string [N], with what the answer was forced to begin with."""
         return self.prompts.text(state["context"], state["forced"], state["carry"]["tokens"])
-
-
-def buffer(limits):
-    """Places for as many tokens as any row may draw. int32 [N] -> int32 [N, C] of 0."""
-    return tf.zeros([tf.size(limits), rounded(greatest(limits))], tf.int32)
-
-
-def greatest(counts):
-    """The greatest of int32 [...], 0 of none."""
-    return tf.maximum(tf.reduce_max(counts), 0)

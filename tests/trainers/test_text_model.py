@@ -143,9 +143,9 @@ def test_numbers_compiled_by_xla_are_those_of_plain_tensorflow(name):
     np.testing.assert_array_equal(found["text"], expected["text"])
     for key in ("token_log_probabilities", "top_log_probabilities"):
         np.testing.assert_allclose(found[key], expected[key], atol=1e-3)
-    programs = compiled.inner.advance.experimental_get_tracing_count()
+    programs = compiled.programs.advance.experimental_get_tracing_count()
     compiled.generate(PROMPTS, max_new_tokens=12, frequency_penalty=1.0)
-    assert compiled.inner.advance.experimental_get_tracing_count() == programs
+    assert compiled.programs.advance.experimental_get_tracing_count() == programs
 
 
 @pytest.mark.slow
