@@ -14,6 +14,7 @@ def float32_again():
         sys.modules["keras"].config.set_dtype_policy("float32")
 
 
+# Before pytest chooses tests by their marks: conftest.py is asked first.
 def pytest_collection_modifyitems(items):
     for item in items:
         if {"torch", "transformers"} & set(item.fixturenames):

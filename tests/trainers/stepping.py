@@ -203,16 +203,14 @@ def run_all(ways, chosen):
     return found
 
 
-def in_two_workers(ways=QUICK):
+def in_two_workers():
     """{name: array}, the same in both."""
+    return slowly_in_two_workers(QUICK) | {"masks": masks("multi_worker", xla=True)}
+
+
+def slowly_in_two_workers(ways=SLOW):
     strategies.make_strategy("multi_worker")
-    return run_all(ways, lambda strategy: strategy == "multi_worker") | {
-        "masks": masks("multi_worker", xla=True)
-    }
-
-
-def slowly_in_two_workers():
-    return in_two_workers(SLOW)
+    return run_all(ways, lambda strategy: strategy == "multi_worker")
 
 
 def slowly_in_two_cpus():
