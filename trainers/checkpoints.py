@@ -5,18 +5,19 @@ checkpoints/step_<N>/ holds
   meta.json                  step, metrics, the trainer's notes, and the SHA-256 of each file
 """
 
-import hashlib
 import json
 import os
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+from trainers.disk import Settling, digest, synchronise
 from trainers.errors import UserError
 from trainers.text_metrics.table import better
 
 META = "meta.json"
 STATE = "state"
+WRITTEN = "*/*.data-*-of-[0-9][0-9][0-9][0-9][0-9]"  # parts that TensorFlow has yet to put together
 
 
 class Checkpoints:
@@ -38,6 +39,7 @@ class Checkpoints:
         self.best_metric = best_metric
         self.writes = writes
         self.thread = ThreadPoolExecutor(max_workers=1)
+        self.settling = Settling()
         self.pending = None
 
     def steps(self):
@@ -79,7 +81,8 @@ class Checkpoints:
         temporary = os.path.join(self.folder, f"step_{step}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         os.makedirs(temporary)
-        state.write(os.path.join(temporary, STATE))
+        with self.settling.early(os.path.join(temporary, WRITTEN)):
+            state.write(os.path.join(temporary, STATE))
         meta = {"step": step, "metrics": metrics, "notes": notes or {}}
         meta["best_metric"] = self.best_metric
         self.pending = self.thread.submit(self.put_in_place, temporary, meta)
@@ -90,13 +93,9 @@ class Checkpoints:
             pending.result()
 
     def put_in_place(self, temporary, meta):
-        paths = [os.path.join(temporary, name) for name in sorted(os.listdir(temporary))]
-        # The disk is as busy with the one as a core is with the other.
-        with ThreadPoolExecutor() as threads:
-            on_disk = [threads.submit(synchronise, path) for path in paths]
-            files = {os.path.basename(path): digest(path) for path in paths}
-            for each in on_disk:
-                each.result()
+        names = sorted(os.listdir(temporary))
+        digests = self.settling.digests(os.path.join(temporary, name) for name in names)
+        files = dict(zip(names, digests, strict=True))
         write_meta(temporary, meta | {"files": files})
         synchronise(temporary)
         path = self.path(meta["step"])
@@ -251,17 +250,3 @@ def read_meta(path):
         return meta if meta["files"] else None
     except (OSError, ValueError, KeyError):
         return None
-
-
-def digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def synchronise(path):
-    """Puts a file or folder on the disk, so that the renaming cannot be there before it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,8 @@ from trainers.adaptation import UPDATE
 from trainers.checkpoints import STATE
 from trainers.errors import UserError
 
+# A part can be on its way to the disk while TensorFlow writes the next.
+PART_BYTES = 2**28
 VALUE = ".ATTRIBUTES/VARIABLE_VALUE"  # what TensorFlow's checkpoints call a variable's value
 
 
@@ -39,7 +41,7 @@ class TrainState:
             variable.assign(array)
 
     def write(self, prefix):
-        self.all.write(prefix)
+        write(self.all, prefix)
 
     def read(self, path):
         """Raises UserError where the checkpoint lacks something or has it in another shape."""
@@ -64,6 +66,12 @@ def by_path(variables, owner=""):
             raise ValueError(f"two variables are called {path}; give their layers names")
         found[path] = variable.value
     return found
+
+
+def write(state, prefix):
+    """Writes a tf.train.Checkpoint, a large one in parts."""
+    parts = tf.train.experimental.MaxShardSizePolicy(PART_BYTES)
+    state.write(prefix, tf.train.CheckpointOptions(experimental_sharding_callback=parts))
 
 
 def restore(state, path):

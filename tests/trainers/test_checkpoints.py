@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from trainers import checkpoints
+from trainers import checkpoints, train_state
 from trainers.checkpoints import Checkpoints
 from trainers.errors import UserError
-from trainers.train_state import restore
 
 
 class State:
@@ -19,10 +18,10 @@ class State:
         self.all = tf.train.Checkpoint(variable=self.variable)
 
     def write(self, prefix):
-        self.all.write(prefix)
+        train_state.write(self.all, prefix)
 
     def read(self, path):
-        restore(self.all, path)
+        train_state.restore(self.all, path)
         return self.variable.numpy()[0]
 
 
@@ -39,6 +38,19 @@ def test_a_checkpoint_is_read_as_it_was_written(tmp_path):
     made = saved(tmp_path, [3.0, 2.0])
     assert made.newest_sound() == 20
     assert [State().read(made.path(step)) for step in (10, 20)] == [10.0, 20.0]
+
+
+def test_a_large_one_is_written_in_parts_each_of_which_is_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_state, "PART_BYTES", 1500)  # of 4000
+    made = saved(tmp_path, [3.0, 2.0])
+    parts = sorted(name for name in os.listdir(made.path(20)) if ".data-" in name)
+    assert parts == [f"state.data-0000{i}-of-00003" for i in range(3)]
+    assert State().read(made.path(20)) == 20.0
+    for part in parts:
+        assert checkpoints.find_fault(made.path(20)) is None
+        flip_a_bit(Path(made.path(20), part))
+        assert checkpoints.find_fault(made.path(20)) == f"{part} is damaged"
+        flip_a_bit(Path(made.path(20), part))
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
@@ -117,7 +129,7 @@ def test_a_checkpoint_of_something_else_is_refused_with_a_sentence(tmp_path, oth
     made = saved(tmp_path, [3.0])
     state = getattr(other, "all", other)
     with pytest.raises(UserError, match="was made by another model or optimizer"):
-        restore(state, made.path(10))
+        train_state.restore(state, made.path(10))
 
 
 def test_a_checkpoint_is_found_by_its_model_dir_or_its_own_path(tmp_path):
