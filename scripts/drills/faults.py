@@ -142,8 +142,7 @@ def remove_index(path):
 
 
 def data_file(path):
-    (found,) = glob.glob(os.path.join(path, "state.data-*"))
-    return found
+    return random.choice(glob.glob(os.path.join(path, "state.data-*")))
 
 
 def fill_the_disk(drill):
