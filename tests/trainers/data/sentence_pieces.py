@@ -4,7 +4,7 @@ import base64
 import functools
 import io
 
-from tests.trainers.data.test_pretrained_bpe import POOLS, varied
+from tests.trainers.data.byte_pairs import POOLS, varied
 
 LETTERS = [
     *POOLS,

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.trainers.data import sentence_pieces
+from tests.trainers.data.byte_pairs import varied
 from tests.trainers.data.sentence_pieces import KINDS, SPLIT, metaspace
-from tests.trainers.data.test_pretrained_bpe import varied
 from trainers.data import store, tokenizers
 from trainers.data.special_tokens import SEPARATOR, with_special_tokens
 from trainers.data.tokenizer_base import GOES_ON

@@ -6,7 +6,7 @@ import os
 import keras
 
 from tests.trainers.data import sentence_pieces
-from tests.trainers.data.test_pretrained_bpe import make
+from tests.trainers.data.byte_pairs import make
 from trainers.hugging_face.load import save_model
 from zoo import DecoderLM, EncoderDecoder
 

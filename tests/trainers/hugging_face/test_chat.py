@@ -8,7 +8,7 @@ import tensorflow as tf
 from tokenizers import Tokenizer
 
 from tests.trainers.hugging_face.checkpoints import make_checkpoint
-from tests.trainers.hugging_face.test_convert import NO_EXPORT, run
+from tests.trainers.hugging_face.runs import NO_EXPORT, run
 from trainers.data.dialogue import conversation
 from trainers.data.tokenizers import train_tokenizer
 from trainers.errors import UserError

@@ -1,49 +1,19 @@
 """From a checkpoint to a model_dir, an export and a run, and back."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.trainers.hugging_face.checkpoints import make_checkpoint
+from tests.trainers.hugging_face.runs import begun_from, recipe_from, run
 from trainers.data.tokenizers import train_tokenizer
 from trainers.exported import ExportedModel
 from trainers.hugging_face import tokenizer
 from trainers.hugging_face.load import load_model
-from trainers.settings import ROOT
 
 pytestmark = pytest.mark.slow
-NO_EXPORT = "--gin_param=train.export_at_end = False"
-EXPORT = "--gin_param=train.export_at_end = True"
-
-
-def run(script, *arguments):
-    return subprocess.run(
-        [sys.executable, *script.split(), *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def recipe_from(source, folder):
-    """A run in folder/run that begins from a checkpoint, on a text made here."""
-    (folder / "train.txt").write_text("hello there, how are you\n" * 50)
-    return [
-        "--gin_file=configs/recipes/lm_files.gin",
-        f"--model_dir={folder / 'run'}",
-        f'--gin_param=INIT = "{source}"',
-        f'--gin_param=TRAIN_FILES = "{folder / "train.txt"}"',
-        "--gin_param=SEQUENCE_LENGTH = 32",
-        "--gin_param=BATCH_SIZE = 2",
-        "--gin_param=EVAL_EVERY = 2",
-        "--gin_param=train.callbacks = []",
-        NO_EXPORT,
-    ]
 
 
 def greedy(model, tokens, count, **features):
@@ -97,16 +67,7 @@ def test_an_export_writes_what_the_checkpoint_would(tmp_path, kind, reads, begin
 def test_a_run_begins_from_a_checkpoint_and_needs_it_no_more(tmp_path):
     source = tmp_path / "source"
     model, _ = make_checkpoint(source, "gpt2", "gpt2")
-    recipe = [*recipe_from(source, tmp_path), "--gin_param=LEARNING_RATE = 0.0"]
-    done = run("-m trainers.run", *recipe, "--gin_param=STEPS = 2")
-    assert done.returncode == 0, done.stderr
-    assert f"with the weights of {source}" in done.stdout
-    source.rename(tmp_path / "away")
-    done = run(
-        "-m trainers.run", f"--model_dir={tmp_path / 'run'}", "--gin_param=STEPS = 4", EXPORT
-    )
-    assert done.returncode == 0, done.stderr
-    assert "exported step 4" in done.stdout
+    begun_from(source, tmp_path, "--gin_param=LEARNING_RATE = 0.0")
     # Nothing was learned at a rate of 0: it is the model that it began from.
     done = run("scripts/convert.py", tmp_path / "run", tmp_path / "back")
     assert done.returncode == 0, done.stderr

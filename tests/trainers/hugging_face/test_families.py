@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from tests.scripts.serving.processes import client_of, started
 from tests.trainers.data import sentence_pieces
-from tests.trainers.data.test_pretrained_bpe import make, varied
+from tests.trainers.data.byte_pairs import make, varied
 from tests.trainers.data.test_pretrained_sentence_piece import OTHERWISE
-from tests.trainers.hugging_face.test_convert import EXPORT, NO_EXPORT, run
+from tests.trainers.hugging_face.runs import EXPORT, NO_EXPORT, run
 from trainers.exported import ExportedModel
 from trainers.hugging_face import tokenizer
 

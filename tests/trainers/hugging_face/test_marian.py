@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.trainers.data.byte_pairs import varied
 from tests.trainers.data.sentence_pieces import LETTERS, model_of
-from tests.trainers.data.test_pretrained_bpe import varied
-from tests.trainers.hugging_face.test_convert import run
+from tests.trainers.hugging_face.runs import run
 from trainers.data import tokenizers
 from trainers.data.tokenizer_base import ANSWER
 from trainers.errors import UserError

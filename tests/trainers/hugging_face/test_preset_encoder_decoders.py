@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.trainers.data.byte_pairs import make, varied
 from tests.trainers.data.sentence_pieces import model_of
-from tests.trainers.data.test_pretrained_bpe import make, varied
-from tests.trainers.hugging_face.test_convert import EXPORT, NO_EXPORT, run
+from tests.trainers.hugging_face.runs import EXPORT, NO_EXPORT, run
 from trainers.data import tokenizers
 from trainers.errors import UserError
 from trainers.hub import presets

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from tests.trainers.data.byte_pairs import LLAMA3, make, splits, varied
 from tests.trainers.data.sentence_pieces import model_of
-from tests.trainers.data.test_pretrained_bpe import LLAMA3, make, splits, varied
 from trainers.errors import UserError
 from trainers.hub import tokenizer as presets
 
-BYTE_PAIRS = {  # the kind of test_pretrained_bpe.py, or a pattern; the end and the beginning
+BYTE_PAIRS = {  # the kind of byte_pairs.py, or a pattern; the end and the beginning
     "GPT2Tokenizer": ("gpt2", "<|endoftext|>", "<|endoftext|>"),
     "OPTTokenizer": ("gpt2", "</s>", "</s>"),
     "FalconTokenizer": ("gpt2", "<|endoftext|>", "<|endoftext|>"),

@@ -135,7 +135,7 @@ def test_transformers_reads_what_is_written(tmp_path, write, kind, transformers)
 
 
 def test_the_tokenizer_of_bart_is_read(tmp_path, transformers):
-    from tests.trainers.data.test_pretrained_bpe import make
+    from tests.trainers.data.byte_pairs import make
 
     model = make("gpt2")["model"]
     special = ["<s>", "<pad>", "</s>", "<unk>"]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.trainers.data.test_pretrained_bpe import varied
+from tests.trainers.data.byte_pairs import varied
 from trainers.data import tokenizers
 from trainers.data.special_tokens import with_special_tokens
 from trainers.hugging_face import tokenizer
