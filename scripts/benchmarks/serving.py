@@ -8,10 +8,12 @@ prompts of 32 tokens, 64 more for each. Prints JSON: {"export" | "together" | "a
   together the same for 16 prompts at once
   alone    one client of the server
   at once  16 clients that ask in the same moment
-  in turn  16 clients that ask three times, the first times spread evenly over what an answer takes
+  in turn  16 clients that ask three times, the first times spread evenly over what an answer takes;
+           tokens a second while all of them are at it
 """
 
 import concurrent.futures
+import http.client
 import json
 import os
 import statistics
@@ -19,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import typing
+import urllib.request
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 sys.path.insert(0, ROOT)
@@ -75,40 +79,60 @@ def measure_export(folder):
     return {"export": speed(1), "together": speed(CLIENTS)}
 
 
-def ask(client, model, i, wait=0.0):
-    """(seconds to the first text, tokens) of a streamed completion, asked after a while."""
+def ask(address, model, i, wait=0.0):
+    """An `Answer`: a streamed completion, asked for after a while."""
+    body = {
+        "model": model,
+        "prompt": PROMPT(i),
+        "max_tokens": NEW_TOKENS,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "seed": i,
+        "temperature": 0,
+    }
+    headers = {"Content-Type": "application/json"}
     time.sleep(wait)
-    start, first, tokens = time.perf_counter(), None, 0
-    stream = client.completions.create(
-        model=model,
-        prompt=PROMPT(i),
-        max_tokens=NEW_TOKENS,
-        stream=True,
-        stream_options={"include_usage": True},
-        seed=i,
-        temperature=0,
-    )
-    for chunk in stream:
-        if first is None and chunk.choices and chunk.choices[0].text:
-            first = time.perf_counter() - start
-        if chunk.usage:
-            tokens = chunk.usage.completion_tokens
-    return first or time.perf_counter() - start, tokens
+    start, first, last = time.perf_counter(), None, None
+    # Not by the `openai` package: it would take a share of the two cores for each piece of text.
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=300)
+    connection.request("POST", "/v1/completions", json.dumps(body), headers)
+    for line in connection.getresponse():
+        if line.startswith(b"data: {"):
+            if first is None and b'"text":""' not in line.replace(b" ", b""):
+                first = time.perf_counter() - start
+            last = line
+    end = time.perf_counter()
+    connection.close()
+    tokens = json.loads(last.removeprefix(b"data: "))["usage"]["completion_tokens"]
+    return Answer(start, first or end - start, end, tokens)
+
+
+class Answer(typing.NamedTuple):
+    start: float  # when it was asked for
+    first: float  # seconds to its first text
+    end: float
+    tokens: int
 
 
 def measure(ask_all):
-    """(tokens a second, seconds to the first text)"""
-    start = time.perf_counter()
-    answers = ask_all()
-    seconds = time.perf_counter() - start
-    firsts, tokens = zip(*answers, strict=True)
-    return sum(tokens) / seconds, statistics.median(firsts)
+    """(tokens a second, seconds to the first text) of each client's answers.
+
+    Tokens count from when the last client begins until the first one ends, an answer's as if they
+    came evenly; clients that begin together count until the last one ends.
+    """
+    clients = ask_all()
+    answers = [answer for its in clients for answer in its]
+    begin = max(its[0].start for its in clients)
+    end = (min if len(clients[0]) > 1 else max)(its[-1].end for its in clients)
+    tokens = sum(
+        max(0.0, min(end, its.end) - max(begin, its.start)) / (its.end - its.start) * its.tokens
+        for its in answers
+    )
+    return tokens / (end - begin), statistics.median(its.first for its in answers)
 
 
 def measure_server(export, more):
     """The other three; see the top of the file."""
-    import openai
-
     command = [sys.executable, "scripts/serve.py", f"--model={export}", "--port=0"]
     server = subprocess.Popen(
         [*command, f"--max_batch_size={CLIENTS}", *more],
@@ -119,23 +143,23 @@ def measure_server(export, more):
     )
     try:
         address = server.stdout.readline().split()[-1]
-        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", timeout=300)
-        model = client.models.list().data[0].id
+        with urllib.request.urlopen(f"{address}/v1/models") as models:
+            model = json.load(models)["data"][0]["id"]
         pool = concurrent.futures.ThreadPoolExecutor(CLIENTS)
 
         def alone():
-            return [ask(client, model, i) for i in range(3)]
+            return [[ask(address, model, i) for i in range(3)]]
 
         def at_once():
-            return list(pool.map(lambda i: ask(client, model, i), range(CLIENTS)))
+            return list(pool.map(lambda i: [ask(address, model, i)], range(CLIENTS)))
 
         def three_times(i):
             # An answer takes as long as 64 steps of 16 rows.
-            first = ask(client, model, i, wait=i / CLIENTS * answer_s)
-            return [first, *(ask(client, model, i + CLIENTS * turn) for turn in (1, 2))]
+            first = ask(address, model, i, wait=i / CLIENTS * answer_s)
+            return [first, *(ask(address, model, i + CLIENTS * turn) for turn in (1, 2))]
 
         def in_turn():
-            return [answer for its in pool.map(three_times, range(CLIENTS)) for answer in its]
+            return list(pool.map(three_times, range(CLIENTS)))
 
         answer_s = 1.0
         kinds = {"alone": alone, "at once": at_once, "in turn": in_turn}

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import math
 import threading
 import time
 
@@ -14,6 +15,7 @@ from serving.metrics import Metrics
 from serving.token_texts import EOS, TokenTexts
 from trainers.text_stream import UNFINISHED, TextStream
 
+ASKS_AGAIN_S = 0.1  # so long whoever has been answered is waited for with shorter turns
 READ_TOGETHER = 4  # prompts; more at once are read no faster each, and their texts begin later
 
 
@@ -43,6 +45,8 @@ class Engine:
       timeout_s: how long a prompt may take, from its arrival on.
       steps_at_once: tokens of each text, with a draft steps, between which no prompt joins and no
         text is sent but for each text's first. More are faster: the caches are copied as often.
+        After a text has ended turns are of one step for a moment, for who asked for it may well
+        ask again.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Engine:
         self.metrics = metrics or Metrics()
         self.metrics.waiting.set_function(lambda: len(self.waiting))
         self.metrics.running.set_function(lambda: len(self.running.keys))
+        self.ended_at = -math.inf  # when a text last did
         self.changed = threading.Condition()  # guards what follows
         self.waiting = collections.deque()
         self.unfinished = set()
@@ -140,7 +145,8 @@ class Engine:
             self.drop()
             self.admit()
             if self.running.keys:
-                self.step(self.running, self.steps_at_once)
+                awaited = self.room and time.monotonic() - self.ended_at < ASKS_AGAIN_S
+                self.step(self.running, 1 if awaited else self.steps_at_once)
         except Exception:
             logging.exception("the running batch failed and starts anew")
             self.running = Batch(self.export, self.max_batch_size)
@@ -173,9 +179,14 @@ class Engine:
                 self.step(batch)
                 self.running.add(batch)
 
+    @property
+    def room(self):
+        """How many rows more the running batch may have."""
+        return self.max_batch_size - len(self.running.keys)
+
     def next_jobs(self):
         """Takes those off the queue that come next, and can be started together."""
-        room = self.max_batch_size - len(self.running.keys)
+        room = self.room
         with self.changed:
             n = self.waiting[0].n if self.waiting else 1
             alike = itertools.takewhile(lambda job: job.n == n, self.waiting)
@@ -209,6 +220,8 @@ class Engine:
         for row, its in drawn.items():
             self.advance(row, its)
         done = [row for row in drawn if row.complete]
+        if done:
+            self.ended_at = time.monotonic()
         batch.remove(done)
         for job in {row.job for row in done}:
             if all(row.job is not job for row in batch.keys):

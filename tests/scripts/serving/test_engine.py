@@ -93,6 +93,24 @@ def test_the_first_token_is_sent_alone_and_then_several_at_once(parrot):
     assert not engine.unfinished
 
 
+def test_turns_are_short_while_who_was_answered_may_ask_again(parrot, monkeypatch):
+    engine = Engine(parrot, max_batch_size=2, steps_at_once=4)
+    long, short = submit(engine, "abcdefghijklmnopqrstuvwxyz", 26), submit(engine, "xy", 2)
+    engine.turn()
+    assert (len(long.text()), short.text()) == (5, "xy")
+    engine.turn()
+    assert len(long.text()) == 6  # a step, and not four
+    third = submit(engine, "uvwxyz", 6)
+    engine.turn()
+    assert (len(long.text()), third.text()) == (10, "uvwxy")  # with no room nobody is waited for
+    engine.turn()
+    assert third.reason == "length"
+    before = len(long.text())
+    monkeypatch.setattr(engine, "ended_at", engine.ended_at - 1)
+    engine.turn()
+    assert len(long.text()) == before + 4  # after a while neither
+
+
 def test_a_text_is_the_same_alone_and_in_company(parrot):
     def text(company):
         engine = Engine(parrot, max_batch_size=4)
