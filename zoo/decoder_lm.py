@@ -54,6 +54,7 @@ class DecoderLM(LanguageModel):
       logit_soft_cap: logits become cap * tanh(logits / cap) (Gemma Team 2024); None for none.
       window: tokens back that attention sees, itself included; None for all.
       dropout: rate after the embedding and on every sublayer's output.
+      token_dropout: rate at which whole token vectors are left out (Iyyer et al. 2015, 3.1).
       rematerialise: recompute each block's activations in the backward pass (Chen et al. 2016):
         less memory for up to a third more time.
 
@@ -87,6 +88,7 @@ class DecoderLM(LanguageModel):
         logit_soft_cap: float | None = None,
         window: int | None = None,
         dropout: float = 0.0,
+        token_dropout: float = 0.0,
         rematerialise: bool = False,
         name: str | None = None,
     ):
@@ -144,6 +146,8 @@ class DecoderLM(LanguageModel):
                 context_length, width, embedding_stddev, name="position_embedding"
             )
         self.dropout = Dropout(dropout, place=0)
+        at_end = 1 + 8 * num_layers  # behind those of the blocks
+        self.token_dropout = Dropout(token_dropout, place=at_end, whole_vectors=True)
 
         def block(place, name):
             with keras.name_scope(name):  # so that every weight has a path of its own
@@ -187,7 +191,7 @@ class DecoderLM(LanguageModel):
         """Token vectors with their positions, and the rotation for the blocks if there is one."""
         if self.begin_token:
             tokens = ops.where(tokens == 0, self.begin_token, tokens)
-        x = self.embedding(tokens)
+        x = self.token_dropout(self.embedding(tokens), training=training)
         if self.embedding_scale != 1.0:
             x = x * ops.cast(self.embedding_scale, x.dtype)
         rotation = None

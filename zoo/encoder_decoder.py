@@ -64,6 +64,8 @@ class EncoderDecoder(LanguageModel):
       scale_logits: divide the decoder's vectors by sqrt(width) before the softmax weights, as T5.
       begin_token: the target's token that is read before the first, in place of <eos>, 0.
       dropout: rate after embeddings and on every sublayer's output.
+      token_dropout: rate at which whole token vectors of the source are left out (Iyyer et al.
+        2015, 3.1).
       rematerialise: recompute each block's activations in the backward pass (Chen et al. 2016):
         less memory for up to a third more time.
 
@@ -99,6 +101,7 @@ class EncoderDecoder(LanguageModel):
         scale_logits: bool = False,
         begin_token: int = 0,
         dropout: float = 0.0,
+        token_dropout: float = 0.0,
         rematerialise: bool = False,
         name: str | None = None,
     ):
@@ -203,7 +206,9 @@ class EncoderDecoder(LanguageModel):
         self.decoder_norm = norm_where(at_end, "decoder_norm")
         self.embedding_norm = norm_where(normalise_embeddings, "embedding_norm")
         self.source_embedding_norm = norm_where(normalise_embeddings, "source_embedding_norm")
-        self.dropouts = [Dropout(dropout, place=1 + 8 * (depth + num_layers) + i) for i in range(2)]
+        at_end = 1 + 8 * (depth + num_layers)  # behind those of the blocks
+        self.dropouts = [Dropout(dropout, place=at_end + i) for i in range(2)]
+        self.token_dropout = Dropout(token_dropout, place=at_end + 2, whole_vectors=True)
         self.built = True
 
     def encode(self, features, training=False):
@@ -240,7 +245,7 @@ class EncoderDecoder(LanguageModel):
 
     def embed_source(self, tokens, positions, training=False):
         """Vectors of the source's tokens with their positions, and the rotation for the blocks."""
-        x = self.source_embedding(tokens)
+        x = self.token_dropout(self.source_embedding(tokens), training=training)
         learned = self.positions == "learned" and self.source_position_embedding
         x, rotation = self.place(x, positions, learned, self.source_embedding_norm)
         return self.dropouts[0](x, training=training), rotation

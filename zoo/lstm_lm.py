@@ -22,6 +22,7 @@ class LSTMLM(LanguageModel):
       num_layers, width: the model's size.
       input_dropout, layer_dropout, output_dropout: rates on the token vectors,
         between layers and before the softmax (Zaremba et al. 2014, section 3.1).
+      token_dropout: rate at which whole token vectors are left out (Iyyer et al. 2015, 3.1).
       tie_embeddings: logits use the token table (Press and Wolf 2017).
       initial_scale: weights start uniform in +- this; None for width ** -0.5.
     """
@@ -34,6 +35,7 @@ class LSTMLM(LanguageModel):
         input_dropout: float = 0.0,
         layer_dropout: float = 0.0,
         output_dropout: float = 0.0,
+        token_dropout: float = 0.0,
         tie_embeddings: bool = False,
         initial_scale: float | None = None,
         name: str | None = None,
@@ -53,6 +55,7 @@ class LSTMLM(LanguageModel):
         )
         rates = [input_dropout] + [layer_dropout] * (num_layers - 1) + [output_dropout]
         self.dropouts = [Dropout(rate, place=i) for i, rate in enumerate(rates)]
+        self.token_dropout = Dropout(token_dropout, place=len(rates), whole_vectors=True)
         self.cells = [
             LSTM(width, width, initial_scale=scale, name=f"lstm_{i}") for i in range(num_layers)
         ]
@@ -71,6 +74,7 @@ class LSTMLM(LanguageModel):
         # Time comes first inside: the recurrence then reads whole rows.
         keep = ops.cast(ops.transpose(positions) > 0, self.compute_dtype)[..., None]  # [T, B, 1]
         x = self.embedding(ops.transpose(tokens))  # [T, B, D]
+        x = self.token_dropout(x, training=training)
         new_state = []
         for dropout, cell, cell_state in zip(self.dropouts, self.cells, state, strict=False):
             x = dropout(x, training=training)

@@ -58,20 +58,23 @@ class Dropout(keras.layers.Layer):
     Args:
       rate: probability in [0, 1).
       place: int, distinguishes this layer's masks from those of the model's other layers.
+      whole_vectors: an entry is a vector of the last axis rather than a number.
     """
 
-    def __init__(self, rate, place=0, **kwargs):
+    def __init__(self, rate, place=0, whole_vectors=False, **kwargs):
         super().__init__(**kwargs)
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"dropout {rate} is not in [0, 1)")
         self.rate = rate
         self.generator = PlacedSeed(place) if rate else None
+        self.whole_vectors = whole_vectors
         self.built = True
 
     def call(self, x, training=False):
         if not self.rate or not training:
             return x
-        return keras.random.dropout(x, self.rate, seed=self.generator)
+        shape = (*ops.shape(x)[:-1], 1) if self.whole_vectors else None
+        return keras.random.dropout(x, self.rate, noise_shape=shape, seed=self.generator)
 
 
 def draw_by_step_seed(model):

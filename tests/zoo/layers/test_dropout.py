@@ -7,9 +7,9 @@ from zoo.layers.dropout import Dropout, step_seed
 ONES = np.ones((200, 100), "float32")
 
 
-def drop(seed=(1, 2), rate=0.3, place=0, x=ONES):
+def drop(seed=(1, 2), rate=0.3, place=0, x=ONES, **options):
     with step_seed(np.array(seed, "int32")):
-        return ops.convert_to_numpy(Dropout(rate, place)(x, training=True))
+        return ops.convert_to_numpy(Dropout(rate, place, **options)(x, training=True))
 
 
 def test_the_rate_is_dropped_and_the_rest_scaled_so_that_the_mean_stays():
@@ -36,6 +36,13 @@ def test_the_seed_holds_inside_its_context_only():
     # Outside, two calls draw two masks.
     first, second = (ops.convert_to_numpy(layer(ONES, training=True)) for _ in range(2))
     assert (first != second).any()
+
+
+def test_vectors_are_dropped_as_a_whole():
+    x = drop(x=ONES.reshape(20, 100, 10), whole_vectors=True)
+    assert (x == x[..., :1]).all()
+    np.testing.assert_allclose(np.unique(x), [0, 1 / 0.7], rtol=1e-6)
+    assert (x == 0).mean() == pytest.approx(0.3, abs=0.03)
 
 
 def test_nothing_is_dropped_outside_training_or_at_rate_zero():
