@@ -1,12 +1,13 @@
 """Fine-tuning of GPT-2's smallest checkpoint, with weights at random: speed, memory, loading.
 
 python scripts/benchmark.py --only=fine_tuning compares a step of all weights, by `DecoderLM` and by
-`PretrainedLM`, with Transformers on PyTorch, see fine_tuning_torch.py, the peak memory of low-rank updates with that of all weights, and
-the time until a model has its weights with that of reading the file alone.
+`PretrainedLM`, with Transformers on PyTorch, see fine_tuning_torch.py, the peak memory of low-rank
+updates with that of all weights, and the time until a model has its weights with that of reading the
+file alone.
 
-python scripts/benchmarks/fine_tuning.py SIDE FOLDER is our side as of turns.py, "all", "hub" or "lora",
-in tokens a second; the line "0" gets the bytes of its peak memory beyond what the process had
-before there was a model. SIDE "load" prints seconds as JSON: of the imports, of reading the file,
+python scripts/benchmarks/fine_tuning.py SIDE FOLDER is our side as of turns.py, "all", "hub" or
+"lora", in tokens a second; the line "0" gets the bytes of its peak memory beyond what the process
+had before there was a model. SIDE "load" prints seconds as JSON: of the imports, of reading the file,
 and of loading the model.
 """
 
