@@ -75,7 +75,6 @@ FORMATS = {  # task -> (rows, ending of files)
 }
 MORE = {
     "jsonl_text_to_text": 'INPUTS = "{source[0]}"\nTARGETS = "{target[1]}"\n',
-    "sst2": "Experiment.subword_sampling = None\n",
     "multi30k_en_de": "Experiment.averaged_checkpoints = 1\n",
 }
 RECIPES = ("sst2", "squad", "scitldr", "multi30k_en_de")
