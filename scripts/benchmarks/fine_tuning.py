@@ -21,7 +21,7 @@ import tempfile
 import time
 
 import turns
-from decode import HEADS, LAYERS, VOCABULARY_SIZE, WIDTH, gpt2
+from decode import CONTEXT, HEADS, LAYERS, VOCABULARY_SIZE, WIDTH, gpt2
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", ".."))
 
@@ -105,7 +105,7 @@ def hub_model():
         "num_heads": HEADS,
         "hidden_dim": WIDTH,
         "intermediate_dim": 4 * WIDTH,
-        "max_sequence_length": 1024,
+        "max_sequence_length": CONTEXT,
     }
     return PretrainedLM(VOCABULARY_SIZE, "GPT2", settings)
 
