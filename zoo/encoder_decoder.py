@@ -206,9 +206,9 @@ class EncoderDecoder(LanguageModel):
         self.decoder_norm = norm_where(at_end, "decoder_norm")
         self.embedding_norm = norm_where(normalise_embeddings, "embedding_norm")
         self.source_embedding_norm = norm_where(normalise_embeddings, "source_embedding_norm")
-        at_end = 1 + 8 * (depth + num_layers)  # behind those of the blocks
-        self.dropouts = [Dropout(dropout, place=at_end + i) for i in range(2)]
-        self.token_dropout = Dropout(token_dropout, place=at_end + 2, whole_vectors=True)
+        next_place = 1 + 8 * (depth + num_layers)  # behind those of the blocks
+        self.dropouts = [Dropout(dropout, place=next_place + i) for i in range(2)]
+        self.token_dropout = Dropout(token_dropout, place=next_place + 2, whole_vectors=True)
         self.built = True
 
     def encode(self, features, training=False):
