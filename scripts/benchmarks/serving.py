@@ -96,7 +96,10 @@ def ask(address, model, i, wait=0.0):
     # Not by the `openai` package: it would take a share of the two cores for each piece of text.
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=300)
     connection.request("POST", "/v1/completions", json.dumps(body), headers)
-    for line in connection.getresponse():
+    response = connection.getresponse()
+    if response.status != 200:
+        raise SystemExit(f"{address} answers {response.status}: {response.read().decode()}")
+    for line in response:
         if line.startswith(b"data: {"):
             if first is None and b'"text":""' not in line.replace(b" ", b""):
                 first = time.perf_counter() - start
