@@ -58,7 +58,7 @@ flags.DEFINE_float("seconds", 4.0, "Length of a turn of train_step.", lower_boun
 flags.DEFINE_string("peer_python", sys.executable, "A Python that has torch (extra `benchmark`).")
 flags.DEFINE_string("lines", None, "A text, 1000 lines of which `beam` translates.")
 flags.DEFINE_string("shakespeare", None, "Path of Tiny Shakespeare, input.txt.")
-flags.DEFINE_integer("shakespeare_steps", 300, "Steps of our run.", lower_bound=1)
+flags.DEFINE_integer("shakespeare_steps", 230, "Steps of our run.", lower_bound=1)
 
 SHAKESPEARE_LOSS = 1.88
 PEERS = ("train_step", "fine_tuning", "decode", "beam", "shakespeare")
