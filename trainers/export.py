@@ -13,8 +13,9 @@ of `text_model.TextModel`, where shapes and meanings are written down:
                    -> text, scores, log_probabilities, tokens
   score            (prompts, continuations)
                    -> log_probabilities, token_log_probabilities, num_tokens
-  start            (prompts, what generate takes but stop) -> state_*
-  next             (state_*, steps=1) -> text, ended, finished, tokens, num_tokens, ..., state_*
+  start            (prompts, what generate takes but stop)
+                   -> text, ended, finished, tokens, num_tokens, ..., state_*
+  next             (state_*, steps=1) -> the same
   join             (state_*, other_state_*, rows) -> state_*
   end              (state_*, rows) -> state_*
   tokenize         (texts) -> tokens, num_tokens

@@ -103,16 +103,17 @@ class ExportedModel:
     def stream(self, prompt, options):
         """Yields the text of one answer in pieces, as soon as they are certain."""
         drawn = self.run("start", [prompt], self.prefixes(options, 1), options)
-        stream, over = TextStream(options.stop), False
-        while not over:
-            state = {name: part for name, part in drawn.items() if name.startswith("state_")}
-            drawn = self.functions.next(state=state, steps=tf.constant(1))
+        stream = TextStream(options.stop)
+        while True:
             ended = bool(drawn["ended"][0])
             text = drawn["text"].numpy()[0].decode(errors="replace")
             piece, stopped = stream.feed(text, ended)
             if piece:
                 yield piece
-            over = ended or stopped
+            if ended or stopped:
+                return
+            state = {name: part for name, part in drawn.items() if name.startswith("state_")}
+            drawn = self.functions.next(state=state, steps=tf.constant(1))
 
     def score(self, prompts, continuations, batch_size=8):
         """The log-probability of each continuation given its prompt, a list of floats.
@@ -225,10 +226,13 @@ class ExportedModel:
 
 def check_functions(export, names, folder):
     """Raises ValueError where a loaded SavedModel lacks one of the functions."""
-    missing = [name for name in names if not hasattr(export, name)]
+    missing = [f"no function {name!r}" for name in names if not hasattr(export, name)]
+    for graph in getattr(getattr(export, "start", None), "concrete_functions", ()):
+        if "start" in names and "text" not in graph.structured_outputs:
+            missing.append("a function 'start' that draws nothing")
     if missing:
         raise ValueError(
-            f"{folder}: this export has no function {missing[0]!r}, as older ones; make it "
+            f"{folder}: this export has {missing[0]}, as older ones; make it "
             "again with python -m trainers.run --mode=export --model_dir=..."
         )
 

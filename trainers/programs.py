@@ -36,21 +36,21 @@ class Programs:
         self.begin = graph(self.begin, START)
 
     def begin(self, prompts, **options):
-        """{"context" and "forced": see `Prompts.begin`, "carry": see `loop.begin`}."""
+        """{"context" and "forced": see `Prompts.begin`, "carry": see `loop.first`}."""
         begun = self.prompts.begin(
             prompts, options["forced"], options["max_new_tokens"], options["truncate"]
         )
         times, rows = options["num_return_sequences"], tf.shape(prompts)[0]
         settings = samplers.settings(rows, **checked(options))
         settings["num_top"] = tf.broadcast_to(options["top_logprobs"], [rows])
-        carry = self.read_prompts(
+        read = self.read_prompts(
             begun["tokens"],
             begun["limits"],
             buffer(begun["limits"]),
             settings,
             begun["features"],
         )
-        carry = loop.repeat(carry, times)
+        carry, logits = loop.repeat(read, times)
         # So that no two texts of a seed are drawn by the same noise.
         number = tf.range(rows * times)
         number = tf.where(tf.rank(options["seed"]) == 0, number, number % times)
@@ -58,7 +58,8 @@ class Programs:
         return {
             "context": tf.repeat(begun["context"], times, axis=0),
             "forced": tf.repeat(begun["forced"], times, axis=0),
-            "carry": carry,
+            # Not compiled: of any number of rows, it takes a moment.
+            "carry": loop.first(carry, logits),
         }
 
 

@@ -11,7 +11,7 @@ def draw(carry, advance, text_of, stop):
     """Draws whole texts.
 
     Args:
-      carry: see `loop.begin`.
+      carry: from `loop.first`.
       advance: function of a carry and of the most steps to take, to a carry.
       text_of: function of tokens int32 [N, C], 0 behind the end, to texts [N].
       stop: string [K]; a text ends before the first of them.
@@ -26,13 +26,14 @@ def draw(carry, advance, text_of, stop):
     def going(carry, _):
         return ~tf.reduce_all(carry["ended"])
 
-    def step(carry, _):
-        seen = carry["count"]
-        carry = advance(carry, steps)
+    def stopped(carry, seen):
         first = tf.where(looking, tf.minimum(seen + 1, carry["count"]), carry["count"])
         return up_to_stop(carry, text_of, stop, first)
 
-    begun = carry, before_stop(text_of(carry["tokens"]), stop)
+    def step(carry, _):
+        return stopped(advance(carry, steps), carry["count"])
+
+    begun = stopped(carry, tf.zeros_like(carry["count"]))
     return tf.while_loop(going, step, begun)
 
 

@@ -258,17 +258,17 @@ class TextModel(tf.Module):
         return scoring.score_rows(self.model, rows, num_tokens, self.prompts.max_length, {})
 
     def start(self, prompts, **options):
-        """The state before the first token, to hand to `next`.
+        """Reads prompts and draws the first token of each text, which `next` goes on with.
 
         Args: those of `generate` but `stop`, which is up to those who read the texts.
 
         Returns:
-          `state_*` tensors [N * R, ...], each row apart from the others, its settings with it.
+          what `next` does, of N * R rows; each is apart from the others, its settings with it.
         """
-        return self.states.flat(self.programs.begin(prompts, **options))
+        return self.so_far(self.programs.begin(prompts, **options))
 
     def next(self, state, steps=1):
-        """Draws `steps` more tokens for each row, the very ones that `generate` would draw.
+        """Draws `steps` tokens more for each row, the very ones that `generate` would draw.
 
         Args:
           state: the `state_*` tensors of `start`, `join`, `end` or the `next` before.
@@ -285,10 +285,14 @@ class TextModel(tf.Module):
           state_*: the new state.
         """
         state = self.states.nested(state)
-        carry = self.programs.advance(state["carry"], steps)
-        state = {**state, "carry": carry}
+        return self.so_far({**state, "carry": self.programs.advance(state["carry"], steps)})
+
+    def so_far(self, state):
+        """What `next` returns."""
+        carry = state["carry"]
         return {
-            "text": self.text_so_far(state),
+            # With what the answer was forced to begin with.
+            "text": self.prompts.text(state["context"], state["forced"], carry["tokens"]),
             "tokens": carry["tokens"],
             "num_tokens": carry["count"],
             "token_log_probabilities": carry["gained"],
@@ -333,7 +337,3 @@ class TextModel(tf.Module):
         reads_source: bool; labels: string [K], empty where an answer may be any text;
         special_tokens: string [K], see chat.Chat."""
         return {name: tf.convert_to_tensor(value) for name, value in self.description.items()}
-
-    def text_so_far(self, state):
-        """string [N], with what the answer was forced to begin with."""
-        return self.prompts.text(state["context"], state["forced"], state["carry"]["tokens"])

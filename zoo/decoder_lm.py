@@ -219,7 +219,7 @@ class DecoderLM(LanguageModel):
             "caches": [b.attention.empty_cache(batch_size, max_length) for b in self.blocks],
         }
 
-    def extend(self, tokens, state):
+    def read(self, tokens, state):
         index, padding = state["index"], state["padding"]
         length = ops.shape(tokens)[1]
         max_length = ops.shape(state["caches"][0]["keys"])[2]
@@ -229,8 +229,7 @@ class DecoderLM(LanguageModel):
         for block, cache in zip(self.blocks, state["caches"], strict=True):
             x, new = block(x, mask, rotation, cache=cache)
             written.append(new)
-        state = extended(state, written, length, x)
-        return self.logits(self.final_norm(x)), state
+        return self.final_norm(x), extended(state, written, length, x)
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):
         seen = min(sequence_length, self.window or sequence_length)

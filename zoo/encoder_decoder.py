@@ -290,7 +290,7 @@ class EncoderDecoder(LanguageModel):
             "source_held": source_segments(features) > 0,
         }
 
-    def extend(self, tokens, state):
+    def read(self, tokens, state):
         index, padding = state["index"], state["padding"]
         length = ops.shape(tokens)[1]
         max_length = ops.shape(state["caches"][0]["keys"])[2]
@@ -308,8 +308,7 @@ class EncoderDecoder(LanguageModel):
         ):
             x, new = block(x, mask, rotation, bias, source, source_mask, cache=cache)
             written.append(new)
-        state = extended(state, written, length, x)
-        return self.logits(self.normalised(x)), state
+        return self.normalised(x), extended(state, written, length, x)
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):
         """Of one target token, its share of the encoder's work included."""

@@ -94,13 +94,12 @@ class LSTMLM(LanguageModel):
             "cells": self.initial_state(batch_size),
         }
 
-    def extend(self, tokens, state):
+    def read(self, tokens, state):
         index, padding = state["index"], state["padding"]
         length = ops.shape(tokens)[1]
         positions = extended_positions(index, length, padding)
         hidden, cells = self.unroll(tokens, positions, state["cells"])
-        state = {"index": index + length, "padding": padding, "cells": cells}
-        return self.logits(hidden), state
+        return hidden, {"index": index + length, "padding": padding, "cells": cells}
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):
         cells = sum(2 * 8 * self.width**2 for _ in self.cells)

@@ -18,7 +18,7 @@ class LanguageModel(keras.Model):
     Saved with Keras they are made again from their constructor's arguments, in the
     precision that is Keras' policy then.
 
-    A family provides `hidden`, `logits`, `start`, `extend` and
+    A family provides `hidden`, `logits`, `start`, `read` and
     `matmul_flops_per_token`; a recurrent one also `initial_state`.
     """
 
@@ -85,7 +85,7 @@ class LanguageModel(keras.Model):
 
         Args:
           batch_size: B.
-          max_length: the most tokens, prompt included, that will be handed to `extend`; or 0
+          max_length: the most tokens, prompt included, that will be read; or 0
             for a state that reads its first tokens, all at once, and then gets `with_room`.
           features: optional dict. `padding` int32 [B]: how many places at the left of
             each row hold no token, for prompts of unequal length; the source features
@@ -145,7 +145,15 @@ class LanguageModel(keras.Model):
         Returns:
           (float32 logits [B, t, V], new state).
         """
-        raise NotImplementedError(f"{type(self).__name__} defines no `extend`")
+        hidden, state = self.read(tokens, state)
+        return self.logits(hidden), state
+
+    def read(self, tokens, state):
+        """`extend` but for the softmax weights: ([B, t, width], new state).
+
+        Behind a whole prompt only the last place's logits are wanted.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no `read`")
 
     def compact(self, kind, calibration=()):
         """Lays all matrices out for decoding, as `Compact` of this kind, for good.

@@ -131,7 +131,7 @@ class PretrainedLM(LanguageModel):
         shape = (batch_size, parts, max_length, heads * head_width)
         return [ops.zeros(shape, self.causal_lm.compute_dtype) for _ in range(count)]
 
-    def extend(self, tokens, state):
+    def read(self, tokens, state):
         index, padding, caches = state["index"], state["padding"], state["caches"]
         rows, length = ops.shape(tokens)
         if caches[0].shape[2] == 0:
@@ -140,11 +140,10 @@ class PretrainedLM(LanguageModel):
         # slots that the next tokens overwrite.
         skipped = ops.clip(padding - index, 0, length)
         slots = ops.maximum(index - padding, 0)
-        hidden, caches = self.read(self.begun(rolled(tokens, skipped)), caches, slots)
-        state = {**state, "index": index + length, "caches": caches}
-        return self.logits(rolled(hidden, -skipped)), state
+        hidden, caches = self.read_at(self.begun(rolled(tokens, skipped)), caches, slots)
+        return rolled(hidden, -skipped), {**state, "index": index + length, "caches": caches}
 
-    def read(self, tokens, caches, slots):
+    def read_at(self, tokens, caches, slots):
         """([B, t, width], new caches) of tokens [B, t] that get slots from `slots` [B] on."""
         if tokens.shape[0] == 1:
             return self.read_together(tokens, caches, slots[0])
@@ -167,7 +166,7 @@ class PretrainedLM(LanguageModel):
         return hidden, caches
 
     def read_together(self, tokens, caches, slot):
-        """`read` of rows that are all at one slot."""
+        """`read_at` of rows that are all at one slot."""
         rows, _, max_length, _ = ops.shape(caches[0])
         heads = max_length, *self.head_shape[1:]
         if self.caches_apart:

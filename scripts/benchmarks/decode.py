@@ -121,14 +121,14 @@ def main():
 
     tf.config.threading.set_intra_op_parallelism_threads(turns.THREADS)
     model = gpt2().compact(work.weights)
-    rows, length = (work.rows, PROMPT) if work.rows else (1, LONG_PROMPT + 1)
+    rows, length = (work.rows, PROMPT) if work.rows else (1, LONG_PROMPT)
     settings = samplers.settings(rows, min_new_tokens=NEW_TOKENS)
     settings["num_top"] = tf.zeros([rows], tf.int32)
     buffer = tf.zeros([rows, NEW_TOKENS], tf.int32)
     limits = tf.fill([rows], NEW_TOKENS)
     tokens = np.random.default_rng(0).integers(1, VOCABULARY_SIZE, (rows, length), np.int32)
     compiled = {"jit_compile": True, "autograph": False}
-    begin = tf.function(lambda *args: loop.begin(model, *args), **compiled)
+    begin = tf.function(lambda *args: loop.first(*loop.begin(model, *args)), **compiled)
     advance = tf.function(lambda carry: loop.advance(model, carry), **compiled)
 
     def step():

@@ -85,8 +85,9 @@ def main():
     ).compact("float32")
     settings = samplers.settings(1, min_new_tokens=NEW_TOKENS)
     settings["num_top"] = tf.zeros([1], tf.int32)
-    buffer, limits = tf.zeros([1, NEW_TOKENS], tf.int32), tf.fill([1], NEW_TOKENS)
-    begun = loop.begin(model, tf.ones([1, 1], tf.int32), limits, buffer, settings)
+    # One token comes with the prompt, and is not timed.
+    buffer, limits = tf.zeros([1, NEW_TOKENS + 1], tf.int32), tf.fill([1], NEW_TOKENS + 1)
+    begun = loop.first(*loop.begin(model, tf.ones([1, 1], tf.int32), limits, buffer, settings))
     advance = tf.function(
         lambda carry: loop.advance(model, carry), jit_compile=True, autograph=False
     )

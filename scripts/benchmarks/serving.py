@@ -4,7 +4,7 @@ python scripts/benchmarks/serving.py [FLAGS OF SERVE.PY]: GPT-2 12x768 with a vo
 prompts of 32 tokens, 64 more for each. Prints JSON: {"export" | "together" | "alone" | "at once" | "in turn":
 [tokens a second, seconds to the first text, the median of the requests]}.
 
-  export   `generate` for one prompt after another, without a server; first by `start` and `next`
+  export   `generate` for one prompt after another, without a server; first by `start`
   together the same for 16 prompts at once
   alone    one client of the server
   at once  16 clients that ask in the same moment
@@ -67,8 +67,7 @@ def measure_export(folder):
 
     def first(prompts):
         start = time.perf_counter()
-        state = export.start(prompts=prompts, max_new_tokens=limit)
-        export.next(state=state, steps=tf.constant(1))["text"].numpy()
+        export.start(prompts=prompts, max_new_tokens=limit)["text"].numpy()
         return time.perf_counter() - start
 
     def speed(count):
@@ -153,8 +152,8 @@ def measure_server(export, more):
         def alone():
             return [[ask(address, model, i) for i in range(3)]]
 
-        def at_once():
-            return list(pool.map(lambda i: [ask(address, model, i)], range(CLIENTS)))
+        def at_once(count=CLIENTS):
+            return list(pool.map(lambda i: [ask(address, model, i)], range(count)))
 
         def three_times(i):
             # An answer takes as long as 64 steps of 16 rows.
@@ -166,8 +165,10 @@ def measure_server(export, more):
 
         answer_s = 1.0
         kinds = {"alone": alone, "at once": at_once, "in turn": in_turn}
-        for ask_all in kinds.values():  # what is compiled at first use is
-            ask_all()
+        # What is compiled at first use is, for every number of rows.
+        for count in (1, 2, 4, 8, CLIENTS):
+            at_once(count)
+        in_turn()
         answer_s = CLIENTS * NEW_TOKENS / measure(at_once)[0]
         turns = [{kind: measure(ask_all) for kind, ask_all in kinds.items()} for _ in range(3)]
     finally:

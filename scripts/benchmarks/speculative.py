@@ -86,9 +86,11 @@ def measure(model, draft, temperature):
     @tf.function(jit_compile=True, autograph=False)
     def begin():
         if draft is None:
-            return loop.begin(model, prompts, limits, buffer, settings)
-        return speculative.begin(
-            model, draft, prompts, limits, buffer, settings, proposals=FLAGS.proposals
+            return loop.first(*loop.begin(model, prompts, limits, buffer, settings))
+        return loop.first(
+            *speculative.begin(
+                model, draft, prompts, limits, buffer, settings, proposals=FLAGS.proposals
+            )
         )
 
     @tf.function(jit_compile=True, autograph=False)
@@ -108,7 +110,7 @@ def measure(model, draft, temperature):
         start = time.perf_counter()
         advance(begun, tf.constant(most))["last"].numpy()
         seconds.append((time.perf_counter() - start) / steps)
-    return seconds, FLAGS.new_tokens / steps
+    return seconds, (FLAGS.new_tokens - 1) / steps  # the first comes with the prompt
 
 
 if __name__ == "__main__":

@@ -38,12 +38,15 @@ class Batch:
 
     @classmethod
     def start(cls, export, most, prompts, settings, keys):
-        """A batch of new texts.
+        """A batch of new texts, and the first token of each.
 
         Args:
           prompts: list of N texts.
           settings: a dict for each, all with the same names of DTYPES.
           keys: as many for each prompt as texts are to be drawn for it.
+
+        Returns:
+          (the batch, {key: `DrawnRow`}).
         """
         arguments = {
             name: tf.constant([its[name] for its in settings], DTYPES[name]) for name in settings[0]
@@ -53,7 +56,8 @@ class Batch:
             num_return_sequences=tf.constant(len(keys) // len(prompts)),
             **arguments,
         )
-        return cls(export, most, state_of(outputs), keys)
+        batch = cls(export, most, keys=keys)
+        return batch, batch.take(outputs)
 
     @property
     def keys(self):
@@ -71,8 +75,11 @@ class Batch:
         size = self.size_for(len(self.keys))
         if size < len(self.places):
             self.resize(size)
-        drawn = self.export.next(state=self.state, steps=tf.constant(steps))
-        self.state = state_of(drawn)
+        return self.take(self.export.next(state=self.state, steps=tf.constant(steps)))
+
+    def take(self, drawn):
+        """Keeps the state that `start` or `next` has come to; {key: `DrawnRow`}."""
+        self.state = {name: part for name, part in drawn.items() if name.startswith("state_")}
         texts, *others = (np.asarray(drawn[name]) for name in ("text", "num_tokens", *ENDS))
         others = [each.tolist() for each in others]
         return {
@@ -140,7 +147,7 @@ ENDS = ("ended", "finished")
 
 
 class DrawnRow:
-    """What `next` gave for a row; log-probabilities are read only where they are asked for.
+    """What `start` or `next` gave for a row; log-probabilities are read only where they are asked for.
 
     Attributes:
       text: all of it so far.
@@ -179,7 +186,3 @@ class DrawnRow:
             )
         ]
         return list(zip(tokens, values, tops, strict=True))
-
-
-def state_of(outputs):
-    return {name: part for name, part in outputs.items() if name.startswith("state_")}

@@ -2,7 +2,6 @@
 
 import collections
 import itertools
-import math
 import threading
 import time
 
@@ -15,7 +14,7 @@ from serving.metrics import Metrics
 from serving.token_texts import EOS, TokenTexts
 from trainers.text_stream import UNFINISHED, TextStream
 
-ASKS_AGAIN_S = 0.1  # so long whoever has been answered is waited for with shorter turns
+ASKS_AGAIN_S = 0.005  # so long the others wait for who has been answered, who may ask again
 READ_TOGETHER = 4  # prompts; more at once are read no faster each, and their texts begin later
 
 
@@ -45,8 +44,6 @@ class Engine:
       timeout_s: how long a prompt may take, from its arrival on.
       steps_at_once: tokens of each text, with a draft steps, between which no prompt joins and no
         text is sent but for each text's first. More are faster: the caches are copied as often.
-        After a text has ended turns are of one step for a moment, for who asked for it may well
-        ask again.
     """
 
     def __init__(
@@ -68,7 +65,7 @@ class Engine:
         self.metrics = metrics or Metrics()
         self.metrics.waiting.set_function(lambda: len(self.waiting))
         self.metrics.running.set_function(lambda: len(self.running.keys))
-        self.ended_at = -math.inf  # when a text last did
+        self.answered = 0  # prompts, since others last joined
         self.changed = threading.Condition()  # guards what follows
         self.waiting = collections.deque()
         self.unfinished = set()
@@ -81,8 +78,7 @@ class Engine:
         size = 1
         while True:
             job = Job("a", {"max_new_tokens": 2}, n=min(size, self.max_batch_size))
-            batch = self.begin([job])
-            batch.step()
+            batch, _ = self.begin([job])
             batch.step()
             if size >= self.max_batch_size:
                 return
@@ -143,10 +139,10 @@ class Engine:
         """Lets prompts leave and join, then draws tokens in every row."""
         try:
             self.drop()
+            self.expect()
             self.admit()
             if self.running.keys:
-                awaited = self.room and time.monotonic() - self.ended_at < ASKS_AGAIN_S
-                self.step(self.running, 1 if awaited else self.steps_at_once)
+                self.step(self.running, self.steps_at_once)
         except Exception:
             logging.exception("the running batch failed and starts anew")
             self.running = Batch(self.export, self.max_batch_size)
@@ -169,14 +165,20 @@ class Engine:
             live = self.unfinished.copy()
         self.running.remove([row for row in self.running.keys if row.job not in live])
 
-    def admit(self):
-        """As many of the waiting prompts as have room join, first come, first served.
+    def expect(self):
+        """Waits a moment for who has just been answered: asked now, the next need wait for no turn."""
+        with self.changed:
+            if self.running.keys:
+                self.changed.wait_for(
+                    lambda: not self.accepting or len(self.waiting) >= self.answered, ASKS_AGAIN_S
+                )
+        self.answered = 0
 
-        Their first token is drawn before they join: it need not wait for a whole step.
-        """
+    def admit(self):
+        """As many of the waiting prompts as have room join, first come, first served."""
         while jobs := self.next_jobs():
-            for batch in self.begun(jobs):
-                self.step(batch)
+            for batch, drawn in self.begun(jobs):
+                self.deliver(batch, drawn)
                 self.running.add(batch)
 
     @property
@@ -195,12 +197,12 @@ class Engine:
             return [self.waiting.popleft() for _ in range(1 << count.bit_length() >> 1)]
 
     def begun(self, jobs):
-        """Batches of new rows; jobs that cannot be started are finished with an error."""
+        """Batches of new rows and what they begin with; what cannot be is finished with an error."""
         try:
             return [self.begin(jobs)]
         except Exception:
             if len(jobs) > 1:
-                return [batch for job in jobs for batch in self.begun([job])]
+                return [begun for job in jobs for begun in self.begun([job])]
             logging.exception("a prompt could not be started")
             self.finish(jobs[0], errors.failed())
             return []
@@ -216,16 +218,19 @@ class Engine:
         except Exception:
             logging.exception("a step failed")
             self.fail_the_guilty(batch, steps)
-            return
+        else:
+            self.deliver(batch, drawn)
+
+    def deliver(self, batch, drawn):
+        """Sends what was drawn; texts that are complete leave the batch."""
         for row, its in drawn.items():
             self.advance(row, its)
         done = [row for row in drawn if row.complete]
-        if done:
-            self.ended_at = time.monotonic()
         batch.remove(done)
         for job in {row.job for row in done}:
             if all(row.job is not job for row in batch.keys):
                 self.finish(job)
+                self.answered += 1
 
     def advance(self, row, drawn):
         """Delivers what a step has added to a row."""

@@ -64,9 +64,8 @@ def test_a_text_with_a_draft_ends_with_the_token_that_completes_a_stop_string(dr
 def test_rows_with_a_draft_stream_join_and_leave_as_those_without(drafted):
     plain, fast = drafted
     options = {"max_new_tokens": 20, "temperature": 1.0, "seed": 9}
-    state = of_state(fast.next(fast.start(["hello", "", "ended"], **options), steps=1))
-    state = fast.end(state, [2])
-    joins = fast.start([PROMPTS[1]], top_k=3, **options)
+    state = fast.end(of_state(fast.start(["hello", "", "ended"], **options)), [2])
+    joins = of_state(fast.start([PROMPTS[1]], top_k=3, **options))
     state = fast.join(state, joins, [1])
     counts = []
     for _ in range(20):

@@ -53,7 +53,7 @@ def test_clients_of_the_signatures_may_leave_out_what_has_a_default(exports):
     assert set(serving.inputs) - set(serving.defaults) == {"prompts"}
     assert set(signatures["start"].inputs) - set(signatures["start"].defaults) == {"prompts"}
     required = set(signatures["next"].inputs) - set(signatures["next"].defaults)
-    assert required == set(signatures["start"].outputs)
+    assert set(signatures["start"].outputs) == set(signatures["next"].outputs) > required
     both = {f"other_{name}" for name in required} | required | {"rows"}
     assert set(signatures["join"].inputs) == both
     assert set(signatures["end"].inputs) == required | {"rows"}
@@ -65,7 +65,7 @@ def test_streaming_by_signatures_gives_the_text_of_generate(exports):
     defaults = {name: tf.constant(value, spec.dtype) for name, (value, spec) in OPTIONS.items()}
     options = {**defaults, "max_new_tokens": tf.constant(6)}
     state = loaded.signatures["start"](prompts=tf.constant(["hello"]), **options)
-    for _ in range(6):
+    for _ in range(5):
         state = {name: part for name, part in state.items() if name.startswith("state_")}
         state = loaded.signatures["next"](**state, steps=tf.constant(1))
     assert state["ended"].numpy().all()

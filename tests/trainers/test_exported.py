@@ -2,7 +2,7 @@ import pytest
 import tensorflow as tf
 
 from trainers import generation_options
-from trainers.exported import ExportedModel, by_length
+from trainers.exported import ExportedModel, by_length, check_functions
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,14 @@ def test_an_older_export_is_told_apart(tmp_path):
     tf.saved_model.save(module, str(tmp_path))
     with pytest.raises(ValueError, match="as older ones"):
         ExportedModel(str(tmp_path))
+
+
+def test_an_older_export_whose_start_draws_nothing_is_told_apart(tmp_path):
+    module = tf.Module()
+    strings = tf.TensorSpec([None], tf.string)
+    module.start = tf.function(lambda prompts: {"state_0": prompts}, input_signature=[strings])
+    tf.saved_model.save(module, str(tmp_path))
+    with pytest.raises(
+        ValueError, match="'start' that draws nothing, as older ones; make it again"
+    ):
+        check_functions(tf.saved_model.load(str(tmp_path)), ["start"], str(tmp_path))

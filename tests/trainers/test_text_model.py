@@ -63,11 +63,12 @@ def test_each_prompt_may_have_settings_of_its_own(each):
 
 def test_streaming_gives_the_texts_of_generate(each):
     expected = each.generate(PROMPTS, max_new_tokens=10, seed=4, **SAMPLING)
-    state, texts, ended = each.start(PROMPTS, max_new_tokens=10, seed=4, **SAMPLING), [], False
-    while not ended:
+    state = each.start(PROMPTS, max_new_tokens=10, seed=4, **SAMPLING)
+    texts = [state["text"].numpy()]
+    np.testing.assert_array_equal(state["num_tokens"], 1)
+    while not state["ended"].numpy().all():
         state = each.next(of_state(state), steps=3)
         texts.append(state["text"].numpy())
-        ended = state["ended"].numpy().all()
     np.testing.assert_array_equal(texts[-1], expected["text"][:, 0])
     np.testing.assert_allclose(
         state["log_probabilities"], expected["log_probabilities"][:, 0], atol=1e-4
@@ -79,9 +80,9 @@ def test_requests_join_and_leave_a_running_batch_and_get_what_they_get_alone(eac
     """Three rows: one from the start, one that joins with a longer prompt, one that is ended."""
     options = {"temperature": 1.0, "seed": 9}
     first = each.start(["hello", "", "ended"], max_new_tokens=8, **options)
-    state = of_state(each.next(first, steps=2))
+    state = of_state(each.next(of_state(first), steps=1))
     state = each.end(state, [2])
-    joins = each.start([PROMPTS[1]], max_new_tokens=20, top_k=3, **options)
+    joins = of_state(each.start([PROMPTS[1]], max_new_tokens=20, top_k=3, **options))
     state = each.next(each.join(state, joins, [1]), steps=99)
     alone = each.generate(["hello", "", "ended"], max_new_tokens=8, **options)
     assert state["text"][0] == alone["text"][0, 0]

@@ -1,6 +1,5 @@
 """Beam search: the likeliest whole texts that a beam of prefixes finds."""
 
-import keras
 from keras import ops
 
 from zoo.decoding import loop
@@ -41,15 +40,14 @@ def search(
     rows, capacity = ops.shape(buffer)
     width = ops.shape(beams)[0]
     vocabulary_size = model.vocabulary_size
-    state, last = loop.read(model, prompts, capacity, features)
-    state = keras.tree.map_structure(lambda leaf: ops.repeat(leaf, width, axis=0), state)
+    logits, state = loop.repeat(loop.read(model, prompts, capacity, features), width)
     none = ops.zeros((rows, width), "float32") + NEVER
     empty = ops.broadcast_to(buffer[:, None], (rows, width, capacity))
     first = ops.arange(width) == 0  # all beams are the same prefix: one counts
     begun = {
         "step": ops.zeros((), "int32"),
         "state": state,
-        "last": ops.repeat(last, width),
+        "last": ops.repeat(prompts[:, -1], width),
         "tokens": empty,
         "sums": ops.where(first[None], 0.0, none),
         "found": {
@@ -65,9 +63,12 @@ def search(
         return ops.logical_not(ops.all(carry["done"]))
 
     def step(carry):
-        length = carry["step"] + 1
         logits, state = model.extend(carry["last"][:, None], carry["state"])
-        gained = ops.reshape(ops.log_softmax(logits[:, 0]), (rows, width, vocabulary_size))
+        return grown({**carry, "state": state}, logits[:, 0])
+
+    def grown(carry, logits):
+        length = carry["step"] + 1
+        gained = ops.reshape(ops.log_softmax(logits), (rows, width, vocabulary_size))
         sums = ops.reshape(carry["sums"][..., None] + gained, (rows, width * vocabulary_size))
         # Among twice the width at least the width do not end.
         sums, place = ops.top_k(sums, likeliest_count(width, vocabulary_size))
@@ -103,7 +104,7 @@ def search(
         over = ops.logical_or(over, length >= limits)
         return {
             "step": length,
-            "state": model.reorder(state, ops.reshape(parents, (-1,))),
+            "state": model.reorder(carry["state"], ops.reshape(parents, (-1,))),
             "last": ops.reshape(ops.take_along_axis(token, kept, axis=1), (-1,)),
             "tokens": tokens,
             "sums": running,
@@ -111,7 +112,7 @@ def search(
             "done": ops.logical_or(carry["done"], over),
         }
 
-    return ops.while_loop(going, step, begun)["found"]
+    return ops.while_loop(going, step, grown(begun, logits))["found"]
 
 
 def best(found, more, width):

@@ -10,18 +10,19 @@ TOP = 20  # alternatives whose log-probabilities can be asked for, as many as Op
 
 
 def begin(model, prompts, limits, buffer, settings, features=None):
-    """Reads the prompts, all but their last token.
+    """Reads the prompts.
 
     Args:
       model: a LanguageModel.
-      prompts: int32 [B, P], left padded when unequal. P is 1, statically, or more than 1.
+      prompts: int32 [B, P], left padded when unequal.
       limits: int32 [B], how many tokens may be drawn for each row.
       buffer: int32 [B, C] of zeros, C at least the largest limit: places for drawn tokens.
       settings: of `samplers.settings`, and `num_top` [B], how many alternatives are kept.
       features: `padding` [B] for unequal prompts; the source of a model that reads one.
 
     Returns:
-      What the loop carries, a dict of nests of [B, ...] for `advance`. For its caller:
+      (carry, float32 logits [B, V] behind each prompt), for `first`. The carry is what the loop
+      carries, a dict of nests of [B, ...]. For the caller of `first` and of `advance`:
         tokens: int32 [B, C], the tokens drawn and 0 behind them.
         count: int32 [B], how many, the ending token included.
         gained: float32 [B, C], their log-probabilities under the model's own distribution.
@@ -30,15 +31,15 @@ def begin(model, prompts, limits, buffer, settings, features=None):
         ended, finished: bool [B]; whether nothing more is drawn, and whether the end was.
     """
     rows, length = ops.shape(prompts)
-    state, last = read(model, prompts, ops.shape(buffer)[1], features)
+    logits, state = read(model, prompts, ops.shape(buffer)[1], features)
     padding = (features or {}).get("padding")
     padding = ops.zeros_like(limits) if padding is None else padding
     held = ops.arange(length)[None] >= padding[:, None]
     top = min(TOP, model.vocabulary_size)
     unused = buffer[:, :, None] + ops.zeros((top,), "int32")
-    return {
+    carry = {
         "state": state,
-        "last": last,
+        "last": prompts[:, -1],
         "tokens": buffer,
         "count": ops.zeros_like(limits),
         "gained": ops.cast(buffer, "float32"),
@@ -51,18 +52,14 @@ def begin(model, prompts, limits, buffer, settings, features=None):
         "prompted": occurring(prompts, held, model.vocabulary_size),
         "settings": settings,
     }
+    return carry, logits
 
 
 def read(model, prompts, capacity, features=None):
-    """(the state after all but the last token of each prompt, that token [B]); see `begin`."""
+    """(logits [B, V] behind each prompt, the state with room for so many tokens more); see `begin`."""
     rows, length = ops.shape(prompts)
-    if prompts.shape[1] == 1:
-        state = model.start(rows, length + capacity, features)
-    else:
-        # These logits are never looked at, so a graph does not compute them.
-        _, state = model.extend(prompts[:, :-1], model.start(rows, 0, features))
-        state = model.with_room(state, length + capacity)
-    return state, prompts[:, -1]
+    hidden, state = model.read(prompts, model.start(rows, 0, features))
+    return model.logits(hidden[:, -1]), model.with_room(state, length + capacity)
 
 
 def occurring(tokens, held, vocabulary_size):
@@ -76,9 +73,14 @@ def occurring(tokens, held, vocabulary_size):
     return ops.logical_and(found > 0, ops.arange(vocabulary_size) != EOS)
 
 
-def repeat(carry, times):
+def repeat(begun, times):
     """`begin` of `times` rows of each prompt, for which it was read but once."""
-    return keras.tree.map_structure(lambda leaf: ops.repeat(leaf, times, axis=0), carry)
+    return keras.tree.map_structure(lambda leaf: ops.repeat(leaf, times, axis=0), begun)
+
+
+def first(carry, logits):
+    """Draws the first token behind each prompt; of what `begin` returns, the carry for `advance`."""
+    return {**carry, **drawn(carry, logits, ops.logical_not(carry["ended"]))}
 
 
 def advance(model, carry, max_steps=None):
@@ -86,7 +88,7 @@ def advance(model, carry, max_steps=None):
 
     Args:
       model: as in `begin`.
-      carry: from `begin` or an earlier `advance`.
+      carry: from `first` or an earlier `advance`.
       max_steps: stops after so many tokens a row at the latest; None for no such bound.
 
     Returns:

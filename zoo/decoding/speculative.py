@@ -47,18 +47,18 @@ def begin(model, draft, prompts, limits, buffer, settings, features=None, propos
       proposals: int K, as in `advance`.
 
     Returns:
-      What `loop.begin` does, and in it the `draft_state`.
+      What `loop.begin` does, and in the carry the `draft_state`.
 
     Raises:
       ValueError: the models do not fit together.
     """
     check(model, draft, proposals)
-    carry = loop.begin(model, prompts, limits, buffer, settings, features)
+    carry, logits = loop.begin(model, prompts, limits, buffer, settings, features)
     # A step reads so many tokens behind the last that may be drawn.
     capacity = ops.shape(buffer)[1] + proposals
-    draft_state, _ = loop.read(draft, prompts, capacity, features)
+    _, draft_state = loop.read(draft, prompts, capacity, features)
     state = model.with_room(carry["state"], ops.shape(prompts)[1] + capacity)
-    return {**carry, "state": state, "draft_state": draft_state}
+    return {**carry, "state": state, "draft_state": draft_state}, logits
 
 
 def advance(model, draft, carry, max_steps=None, proposals=PROPOSALS):
@@ -66,7 +66,7 @@ def advance(model, draft, carry, max_steps=None, proposals=PROPOSALS):
 
     Args:
       model, draft: as in `begin`.
-      carry: from `begin` or an earlier `advance`.
+      carry: from `loop.first` or an earlier `advance`.
       max_steps: stops after so many steps of the model at the latest, in each of which a row gets
         1 to K + 1 tokens; None for no such bound.
       proposals: int K, tokens that the draft proposes in a step.

@@ -75,28 +75,30 @@ class Parrot:
                 sampling = [settings["temperature"], settings["seed"], copy]
                 numbers.append([0, limit, limit <= 0, False, *sampling])
         tokens = np.zeros([len(rows), max(limits)], "int32")
-        state = {PROMPT: padded(rows), TOKENS: tokens, NUMBERS: np.array(numbers, "float64")}
-        return {name: tf.constant(part) for name, part in state.items()}
+        return self.drawn(padded(rows), tokens, np.array(numbers, "float64"), 1)
 
     def next(self, *, state, steps):
         self.threads.add(threading.get_ident())
         prompts, tokens, numbers = (np.array(state[name]) for name in (PROMPT, TOKENS, NUMBERS))
         self.shapes.append(tokens.shape)
-        running = [row for row in range(len(numbers)) if not numbers[row, ENDED]]
-        texts = {row: decode(prompts[row]) for row in running}
-        if any("raise in next" in text for text in texts.values()):
+        if any("raise in next" in text for text in running(prompts, numbers).values()):
             raise ValueError("next was asked to raise")
+        return self.drawn(prompts, tokens, numbers, int(steps) * self.per_step)
+
+    def drawn(self, prompts, tokens, numbers, count):
+        """What both return, after so many tokens more."""
+        texts = running(prompts, numbers)
         if any(text.startswith("slow") for text in texts.values()):
             time.sleep(self.seconds)
-        for _ in range(int(steps) * self.per_step):
-            for row in running:
+        for _ in range(count):
+            for row, text in texts.items():
                 if not numbers[row, ENDED]:
-                    count = int(numbers[row, COUNT])
-                    token = draw(texts[row], count, *numbers[row, TEMPERATURE:])
-                    tokens[row, count] = token
+                    place = int(numbers[row, COUNT])
+                    token = draw(text, place, *numbers[row, TEMPERATURE:])
+                    tokens[row, place] = token
                     numbers[row, COUNT] += 1
                     numbers[row, FINISHED] = token == 0
-                    numbers[row, ENDED] = token == 0 or count + 1 == numbers[row, LIMIT]
+                    numbers[row, ENDED] = token == 0 or place + 1 == numbers[row, LIMIT]
         counts = numbers[:, COUNT].astype("int32")
         likely = np.arange(20) + 66  # capital letters
         top = np.where(np.arange(20) == 0, tokens[..., None], likely)
@@ -144,6 +146,12 @@ class Parrot:
         if tokens.max(initial=0) > 256:
             raise ValueError("there are 257 tokens")
         return {"text": tf.constant([decode(row).encode() for row in tokens], tf.string)}
+
+
+def running(prompts, numbers):
+    """{row: prompt} of the rows that have not ended."""
+    rows = [row for row in range(len(numbers)) if not numbers[row, ENDED]]
+    return {row: decode(prompts[row]) for row in rows}
 
 
 def draw(prompt, count, temperature, seed, row):

@@ -1,5 +1,6 @@
 """The engine, turned by hand, so that what happens between two steps is known."""
 
+import concurrent.futures
 import time
 
 import pytest
@@ -81,9 +82,7 @@ def test_prompts_join_and_leave_between_steps(engine):
 def test_the_first_token_is_sent_alone_and_then_several_at_once(parrot):
     engine = Engine(parrot, max_batch_size=4, steps_at_once=3)
     first = submit(engine, "abcdefgh", 6)
-    for batch in engine.begun(engine.next_jobs()):
-        engine.step(batch)
-        engine.running.add(batch)
+    engine.admit()
     assert first.text() == "a"
     engine.turn()
     assert first.text() == "abcd"
@@ -93,23 +92,31 @@ def test_the_first_token_is_sent_alone_and_then_several_at_once(parrot):
     assert not engine.unfinished
 
 
-def test_turns_are_short_while_who_was_answered_may_ask_again(parrot, monkeypatch):
+def test_the_others_wait_a_moment_for_who_was_answered_and_asks_again(parrot, monkeypatch):
     monkeypatch.setattr("serving.engine.ASKS_AGAIN_S", 60.0)  # however slow a machine is
     engine = Engine(parrot, max_batch_size=2, steps_at_once=4)
     long, short = submit(engine, "abcdefghijklmnopqrstuvwxyz", 26), submit(engine, "xy", 2)
     engine.turn()
     assert (len(long.text()), short.text()) == (5, "xy")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        turn = pool.submit(engine.turn)
+        with pytest.raises(TimeoutError):
+            turn.result(timeout=0.1)
+        third = submit(engine, "uvwxyz", 6)
+        turn.result(timeout=30)
+    assert (len(long.text()), third.text()) == (9, "uvwxy")
+    engine.turn()  # nobody was answered meanwhile
+    assert (len(long.text()), third.reason) == (13, "length")
+    monkeypatch.setattr("serving.engine.ASKS_AGAIN_S", 0.01)
+    engine.turn()  # nor is waited for long
+    assert len(long.text()) == 17
+
+
+def test_a_text_that_ends_with_its_first_token_never_runs(engine, parrot):
+    only = submit(engine, "abc", 1)
     engine.turn()
-    assert len(long.text()) == 6  # a step, and not four
-    third = submit(engine, "uvwxyz", 6)
-    engine.turn()
-    assert (len(long.text()), third.text()) == (10, "uvwxy")  # with no room nobody is waited for
-    engine.turn()
-    assert third.reason == "length"
-    before = len(long.text())
-    monkeypatch.setattr(engine, "ended_at", engine.ended_at - 60)
-    engine.turn()
-    assert len(long.text()) == before + 4  # after a while neither
+    assert (only.text(), only.reason) == ("a", "length")
+    assert not parrot.shapes and not engine.unfinished
 
 
 def test_a_text_is_the_same_alone_and_in_company(parrot):
@@ -170,7 +177,7 @@ def test_a_first_token_does_not_wait_for_a_step_of_all(engine, parrot):
     parrot.shapes.clear()
     submit(engine, "xy", 20)
     engine.turn()
-    assert [rows for rows, _ in parrot.shapes] == [1, 4]
+    assert [rows for rows, _ in parrot.shapes] == [4]
 
 
 def test_rows_come_in_powers_of_two(parrot):

@@ -44,7 +44,8 @@ def decode(model, prompts, features, limits, pieces=None, num_top=0, **options):
     settings = samplers.settings(len(limits), **{"min_new_tokens": 99, **options})
     settings["num_top"] = np.full(len(limits), num_top, "int32")
     buffer = np.zeros((len(limits), 8), "int32")
-    carry = loop.begin(model, np.array(prompts, "int32"), limits, buffer, settings, features)
+    begun = loop.begin(model, np.array(prompts, "int32"), limits, buffer, settings, features)
+    carry = loop.first(*begun)
     for max_steps in pieces or [None]:
         carry = loop.advance(model, carry, max_steps)
     return {name: ops.convert_to_numpy(carry[name]) for name in carry if name in RESULTS}
@@ -107,7 +108,7 @@ def test_advancing_in_pieces_is_advancing_at_once(model):
 
 
 def test_rows_that_join_a_batch_get_what_they_get_alone(model):
-    """A row that has drawn four tokens, and one that has drawn none, side by side."""
+    """A row that has drawn five tokens, and one that has drawn one, side by side."""
     prompts, limits = [[0, 4, 2], [0, 5, 3]], np.array([8, 8], "int32")
 
     def begun(row):
@@ -115,7 +116,7 @@ def test_rows_that_join_a_batch_get_what_they_get_alone(model):
         prompt = np.array(prompts[row : row + 1], "int32")
         features = source_features(model, slice(row, row + 1))
         buffer = np.zeros((1, 8), "int32")
-        return loop.begin(model, prompt, limits[:1], buffer, settings, features)
+        return loop.first(*loop.begin(model, prompt, limits[:1], buffer, settings, features))
 
     rows = loop.advance(model, begun(0), 4), begun(1)
     both = keras.tree.map_structure(lambda *parts: ops.concatenate(parts, axis=0), *rows)
@@ -130,9 +131,9 @@ def test_repeated_rows_are_rows_of_the_same_prompt(model):
     settings = {**samplers.settings(2, min_new_tokens=99), "num_top": np.zeros(2, "int32")}
     prompts, features = np.array([[0, 4], [0, 5]], "int32"), source_features(model, slice(2))
     limits, buffer = np.array([6, 6], "int32"), np.zeros((2, 8), "int32")
-    carry = loop.begin(model, prompts, limits, buffer, settings, features)
-    alone = loop.advance(model, carry)["tokens"]
-    repeated = loop.advance(model, loop.repeat(carry, 3))["tokens"]
+    begun = loop.begin(model, prompts, limits, buffer, settings, features)
+    alone = loop.advance(model, loop.first(*begun))["tokens"]
+    repeated = loop.advance(model, loop.first(*loop.repeat(begun, 3)))["tokens"]
     np.testing.assert_array_equal(repeated, np.repeat(alone, 3, axis=0))
 
 
@@ -176,6 +177,6 @@ def test_penalties_count_the_tokens_of_prompt_and_answer_and_no_padding():
     np.testing.assert_array_equal(carry["tokens"][:, :4], [[1, 2, 3, 4]] * 2)
     settings = {**samplers.settings(2), "num_top": np.zeros(2, "int32")}
     buffer, limits = np.zeros((2, 8), "int32"), np.array([4, 4], "int32")
-    begun = loop.begin(model, np.array(prompts, "int32"), limits, buffer, settings, features)
+    begun, _ = loop.begin(model, np.array(prompts, "int32"), limits, buffer, settings, features)
     prompted = ops.convert_to_numpy(begun["prompted"])
     assert [set(np.flatnonzero(row)) for row in prompted] == [{1, 2}, {2, 3, 4}]
