@@ -127,7 +127,7 @@ class Prompts(tf.Module):
         )
         with tf.control_dependencies([fits]):
             limits = tf.minimum(max_new_tokens, self.max_length + 1 - lengths)
-        length = rounded(tf.reduce_max(lengths), least=2 if self.reads_source else 16)
+        length = rounded(tf.reduce_max(lengths), least=1 if self.reads_source else 16)
         padded = left_padded(tokens, length)
         context = padded
         if self.layout == "text_to_text":

@@ -8,6 +8,7 @@ from zoo.layers.rounding import GROUP, MOST, rounded
 
 # The greatest whole number that a weight becomes; None for weights as they are.
 KINDS = {"float32": None, "bfloat16": None, "int16": 32767, "int8": 127, "int4": MOST}
+FEW = 128  # vectors, up to which a product takes less time with the matrix first
 
 
 class Compact(keras.layers.Layer):
@@ -42,7 +43,8 @@ class Compact(keras.layers.Layer):
             scale = np.abs(matrix).max(axis=1) / KINDS[kind]
             matrix = np.rint(matrix / np.where(scale == 0, 1, scale)[:, None])
             self.scale = self.weight("scale", scale, "float32")
-        self.matrix = self.weight("matrix", matrix, kind)
+        # A stack of one: for one vector XLA then reads parts of the matrix on all cores.
+        self.matrix = self.weight("matrix", matrix if self.packed else matrix[None], kind)
         self.built = True
 
     def weight(self, name, values, dtype):
@@ -56,7 +58,7 @@ class Compact(keras.layers.Layer):
         # * a choice that is always made keeps it from computing x anew for each output;
         # * one keeps it from making float32 of the matrix before the loop of decoding, and
         #   reading four bytes for one in each step;
-        # * the matrix comes first, for else it is transposed in each step;
+        # * the matrix comes first where vectors are few, for else it is transposed in each step;
         # * a factor keeps the addition of a bias out of the product, which then has all cores.
         here = always(x)
         x = ops.cond(here, lambda: x, lambda: ops.full_like(x, float("nan")))
@@ -66,7 +68,7 @@ class Compact(keras.layers.Layer):
             if not self.packed:
                 scale = ops.cast(self.scale.value, x.dtype)
         if not self.packed:
-            return ops.einsum("oi,...i->...o", ops.cast(matrix, x.dtype), x) * scale
+            return product(ops.cast(matrix, x.dtype), x) * scale
         x = ops.pad(x, [[0, 0]] * (len(x.shape) - 1) + [[0, 2 * matrix.shape[1] - self.width]])
         weights, inputs = unpacked(matrix, self.scale.value), ops.split(x, 2, axis=-1)
         halves = zip(weights, inputs, strict=True)
@@ -80,8 +82,21 @@ class Compact(keras.layers.Layer):
                 ops.take(part.value, index, axis=0) for part in (self.matrix, self.scale)
             )
             return ops.concatenate(unpacked(packed, scale), axis=-1)[..., : self.width]
-        rows = ops.cast(ops.take(self.matrix.value, index, axis=0), "float32")
+        rows = ops.cast(ops.take(self.matrix.value[0], index, axis=0), "float32")
         return rows if self.scale is None else rows * ops.take(self.scale, index)[..., None]
+
+
+def product(matrix, x):
+    """[1, O, I], [..., I] -> [..., O], in the order that XLA is faster at."""
+
+    def matrix_first():
+        return ops.squeeze(ops.einsum("poi,...i->...po", matrix, x), axis=-2)
+
+    def matrix_last():
+        return ops.matmul(x, ops.transpose(matrix[0]))
+
+    # Known when XLA compiles, which leaves the other one out.
+    return ops.cond(ops.size(x) <= FEW * matrix.shape[2], matrix_first, matrix_last)
 
 
 def four_bits(matrix, moments=None):
