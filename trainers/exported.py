@@ -112,8 +112,7 @@ class ExportedModel:
                 yield piece
             if ended or stopped:
                 return
-            state = {name: part for name, part in drawn.items() if name.startswith("state_")}
-            drawn = self.functions.next(state=state, steps=tf.constant(1))
+            drawn = self.functions.next(state=state_of(drawn), steps=tf.constant(1))
 
     def score(self, prompts, continuations, batch_size=8):
         """The log-probability of each continuation given its prompt, a list of floats.
@@ -235,6 +234,11 @@ def check_functions(export, names, folder):
             f"{folder}: this export has {missing[0]}, as older ones; make it "
             "again with python -m trainers.run --mode=export --model_dir=..."
         )
+
+
+def state_of(outputs):
+    """Of what `start` or `next` returns, what the `next` after it takes."""
+    return {name: part for name, part in outputs.items() if name.startswith("state_")}
 
 
 def judgements(scored):

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from trainers.exported import state_of
+
 DTYPES = {  # of start's arguments that each prompt has its own of
     "max_new_tokens": tf.int32,
     "temperature": tf.float32,
@@ -79,7 +81,7 @@ class Batch:
 
     def take(self, drawn):
         """Keeps the state that `start` or `next` has come to; {key: `DrawnRow`}."""
-        self.state = {name: part for name, part in drawn.items() if name.startswith("state_")}
+        self.state = state_of(drawn)
         texts, *others = (np.asarray(drawn[name]) for name in ("text", "num_tokens", *ENDS))
         others = [each.tolist() for each in others]
         return {

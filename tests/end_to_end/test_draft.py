@@ -11,6 +11,7 @@ from tests.end_to_end.recipes import arguments, command
 from trainers import config, drafting, registry
 from trainers import export as exporting
 from trainers.data import tokenizers
+from trainers.exported import state_of
 from zoo import LSTMLM
 
 pytestmark = pytest.mark.slow
@@ -45,8 +46,7 @@ def test_an_export_with_a_draft_passes_its_check_and_names_it_in_its_card(runs):
     whole = loaded.generate(["one", "two more"], **options)
     drawn = loaded.start(["one", "two more"], **options)
     for steps in (1, 28):
-        state = {name: part for name, part in drawn.items() if name.startswith("state_")}
-        drawn = loaded.next(state, steps=steps)
+        drawn = loaded.next(state_of(drawn), steps=steps)
         assert (drawn["num_tokens"].numpy() <= 1 + 4 * steps).all()
     np.testing.assert_array_equal(drawn["text"], whole["text"][:, 0])
 

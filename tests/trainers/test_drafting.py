@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.trainers.tiny import PROMPTS, SAMPLING, BytesTokenizer, family, of_state, one_quick
+from tests.trainers.tiny import PROMPTS, SAMPLING, BytesTokenizer, family, one_quick
+from trainers.exported import state_of
 from trainers.text_model import TextModel
 
 tokenizer = BytesTokenizer()
@@ -64,12 +65,12 @@ def test_a_text_with_a_draft_ends_with_the_token_that_completes_a_stop_string(dr
 def test_rows_with_a_draft_stream_join_and_leave_as_those_without(drafted):
     plain, fast = drafted
     options = {"max_new_tokens": 20, "temperature": 1.0, "seed": 9}
-    state = fast.end(of_state(fast.start(["hello", "", "ended"], **options)), [2])
-    joins = of_state(fast.start([PROMPTS[1]], top_k=3, **options))
+    state = fast.end(state_of(fast.start(["hello", "", "ended"], **options)), [2])
+    joins = state_of(fast.start([PROMPTS[1]], top_k=3, **options))
     state = fast.join(state, joins, [1])
     counts = []
     for _ in range(20):
-        state = fast.next(of_state(state), steps=1)
+        state = fast.next(state_of(state), steps=1)
         counts.append(state["num_tokens"].numpy()[:2])
     drawn = np.diff(counts, axis=0)
     assert drawn.min() == 0 and 1 < drawn.max() <= 5

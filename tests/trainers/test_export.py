@@ -14,6 +14,7 @@ from trainers import drafting, export
 from trainers.data.tasks import text_to_text
 from trainers.errors import UserError
 from trainers.export import ExportError, export_model
+from trainers.exported import state_of
 from trainers.signatures import OPTIONS
 from trainers.text_model import TextModel
 from zoo import PretrainedLM
@@ -66,8 +67,7 @@ def test_streaming_by_signatures_gives_the_text_of_generate(exports):
     options = {**defaults, "max_new_tokens": tf.constant(6)}
     state = loaded.signatures["start"](prompts=tf.constant(["hello"]), **options)
     for _ in range(5):
-        state = {name: part for name, part in state.items() if name.startswith("state_")}
-        state = loaded.signatures["next"](**state, steps=tf.constant(1))
+        state = loaded.signatures["next"](**state_of(state), steps=tf.constant(1))
     assert state["ended"].numpy().all()
     assert state["text"] == loaded.generate(["hello"], max_new_tokens=6)["text"][:, 0]
 

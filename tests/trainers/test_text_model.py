@@ -8,11 +8,11 @@ from tests.trainers.tiny import (
     SAMPLING,
     BytesTokenizer,
     family,
-    of_state,
     one_quick,
     text_model,
 )
 from trainers.export import teacher_forced_logits
+from trainers.exported import state_of
 from trainers.prompts import before_stop
 from trainers.text_model import TextModel
 from zoo import DecoderLM
@@ -67,7 +67,7 @@ def test_streaming_gives_the_texts_of_generate(each):
     texts = [state["text"].numpy()]
     np.testing.assert_array_equal(state["num_tokens"], 1)
     while not state["ended"].numpy().all():
-        state = each.next(of_state(state), steps=3)
+        state = each.next(state_of(state), steps=3)
         texts.append(state["text"].numpy())
     np.testing.assert_array_equal(texts[-1], expected["text"][:, 0])
     np.testing.assert_allclose(
@@ -80,9 +80,9 @@ def test_requests_join_and_leave_a_running_batch_and_get_what_they_get_alone(eac
     """Three rows: one from the start, one that joins with a longer prompt, one that is ended."""
     options = {"temperature": 1.0, "seed": 9}
     first = each.start(["hello", "", "ended"], max_new_tokens=8, **options)
-    state = of_state(each.next(of_state(first), steps=1))
+    state = state_of(each.next(state_of(first), steps=1))
     state = each.end(state, [2])
-    joins = of_state(each.start([PROMPTS[1]], max_new_tokens=20, top_k=3, **options))
+    joins = state_of(each.start([PROMPTS[1]], max_new_tokens=20, top_k=3, **options))
     state = each.next(each.join(state, joins, [1]), steps=99)
     alone = each.generate(["hello", "", "ended"], max_new_tokens=8, **options)
     assert state["text"][0] == alone["text"][0, 0]

@@ -70,8 +70,3 @@ def family(name, seed=0, **settings):
 def text_model(name, max_length=64, **options):
     model, layout = family(name)
     return TextModel(model, BytesTokenizer(), layout, max_length, **options)
-
-
-def of_state(result):
-    """What `next` takes of what `start` or `next` returned."""
-    return {name: part for name, part in result.items() if name.startswith("state_")}
