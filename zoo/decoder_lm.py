@@ -13,8 +13,9 @@ from keras import ops
 
 from zoo.layers import initializers
 from zoo.layers import positions as position_layers
-from zoo.layers.attention import Attention, cache_mask, causal_mask, extended
+from zoo.layers.attention import Attention, cache_mask, causal_mask, extended, slots_before
 from zoo.layers.block import Block
+from zoo.layers.convolution import ShortConvolution
 from zoo.layers.dropout import Dropout
 from zoo.layers.embedding import TokenEmbedding
 from zoo.layers.feed_forward import FeedForward
@@ -50,6 +51,8 @@ class DecoderLM(LanguageModel):
       output_scale: initial scale of projections into the residual stream; 0 for zeros.
       embedding_stddev: of the token table at the start.
       scale_embeddings: multiplies token vectors by sqrt(width).
+      short_convolution: tokens, the own included, that a token's vector is made of before the first
+        block, see `ShortConvolution`; None for the own alone.
       begin_token: the token that is read where a text begins, in place of <eos>, 0.
       logit_soft_cap: logits become cap * tanh(logits / cap) (Gemma Team 2024); None for none.
       window: tokens back that attention sees, itself included; None for all.
@@ -84,6 +87,7 @@ class DecoderLM(LanguageModel):
         output_scale: float = 1.0,
         embedding_stddev: float = 0.02,
         scale_embeddings: bool = False,
+        short_convolution: int | None = None,
         begin_token: int = 0,
         logit_soft_cap: float | None = None,
         window: int | None = None,
@@ -117,6 +121,10 @@ class DecoderLM(LanguageModel):
         position_layers.check(positions, width, head_width, context_length, rotary_scaling)
         if positions == "relative":
             raise ValueError("DecoderLM has no relative positions; use 'rotary'")
+        if short_convolution is not None and short_convolution < 2:
+            raise ValueError(
+                f"short_convolution {short_convolution} sees no token before; use 2 or more, or None"
+            )
         if logit_soft_cap is not None and logit_soft_cap <= 0:
             raise ValueError(f"logit_soft_cap {logit_soft_cap} is not positive")
         self.width = width
@@ -140,6 +148,12 @@ class DecoderLM(LanguageModel):
             None if tie_embeddings else initializers.head(width, output_scale),
             name="embedding",
         )
+        self.convolution = None
+        if short_convolution is not None:
+            # Its name tells optimizers that it is no matrix.
+            self.convolution = ShortConvolution(
+                width, short_convolution, name="embedding_convolution"
+            )
         if positions == "learned":
             self.context_length = context_length
             self.position_embedding = position_layers.LearnedPositions(
@@ -187,11 +201,16 @@ class DecoderLM(LanguageModel):
             x = apply(x, mask, rotation, training=training)
         return self.final_norm(x), state
 
-    def embed(self, tokens, positions, training=False):
-        """Token vectors with their positions, and the rotation for the blocks if there is one."""
-        if self.begin_token:
-            tokens = ops.where(tokens == 0, self.begin_token, tokens)
-        x = self.token_dropout(self.embedding(tokens), training=training)
+    def embed(self, tokens, positions, training=False, before=None):
+        """Token vectors with their positions, and the rotation for the blocks if there is one.
+
+        Args:
+          before: int32 [B, short_convolution - 1], the tokens in front of the first; or None.
+        """
+        x = self.token_dropout(self.vectors(tokens), training=training)
+        if self.convolution is not None:
+            before = None if before is None else self.vectors(before)
+            x = self.convolution(x, before, positions)
         if self.embedding_scale != 1.0:
             x = x * ops.cast(self.embedding_scale, x.dtype)
         rotation = None
@@ -205,6 +224,12 @@ class DecoderLM(LanguageModel):
             x = x + ops.cast(position_layers.sinusoids(positions, self.width), x.dtype)
         return self.dropout(x, training=training), rotation
 
+    def vectors(self, tokens):
+        """int32 [B, T] -> [B, T, width], what the token table has of them."""
+        if self.begin_token:
+            tokens = ops.where(tokens == 0, self.begin_token, tokens)
+        return self.embedding(tokens)
+
     def logits(self, hidden):
         logits = self.embedding(hidden, to_logits=True)
         if self.logit_soft_cap is not None:
@@ -213,10 +238,13 @@ class DecoderLM(LanguageModel):
 
     def start(self, batch_size, max_length, features=None):
         padding = (features or {}).get("padding")
+        caches = [b.attention.empty_cache(batch_size, max_length) for b in self.blocks]
+        if self.convolution is not None:  # of tokens, which tell their vectors
+            caches.append({"tokens": ops.zeros((batch_size, 1, max_length, 1), "int32")})
         return {
             "index": ops.zeros((batch_size,), "int32"),
             "padding": ops.zeros((batch_size,), "int32") if padding is None else padding,
-            "caches": [b.attention.empty_cache(batch_size, max_length) for b in self.blocks],
+            "caches": caches,
         }
 
     def read(self, tokens, state):
@@ -224,12 +252,22 @@ class DecoderLM(LanguageModel):
         length = ops.shape(tokens)[1]
         max_length = ops.shape(state["caches"][0]["keys"])[2]
         mask = cache_mask(index, length, max_length, padding, self.window)
-        x, rotation = self.embed(tokens, extended_positions(index, length, padding))
+        positions = extended_positions(index, length, padding)
+        x, rotation = self.embed(tokens, positions, before=self.last_read(state))
         written = []
-        for block, cache in zip(self.blocks, state["caches"], strict=True):
+        for block, cache in zip(self.blocks, state["caches"], strict=False):
             x, new = block(x, mask, rotation, cache=cache)
             written.append(new)
+        if self.convolution is not None:
+            written.append({"tokens": tokens[:, None, :, None]})
         return self.final_norm(x), extended(state, written, length, x)
+
+    def last_read(self, state):
+        """The tokens before the next that a short convolution sees, [B, size - 1]; or None."""
+        if self.convolution is None or state["caches"][-1]["tokens"].shape[2] == 0:
+            return None
+        tokens = state["caches"][-1]["tokens"]
+        return slots_before(tokens, state["index"], self.convolution.size - 1)[:, 0, :, 0]
 
     def matmul_flops_per_token(self, sequence_length, source_length=0):
         seen = min(sequence_length, self.window or sequence_length)

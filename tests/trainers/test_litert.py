@@ -18,7 +18,7 @@ from zoo import DecoderLM
 GPT2 = {"positions": "learned", "context_length": 40, "norm": "layer", "activation": "gelu"}
 GPT2 |= {"use_bias": True, "tie_embeddings": True}
 MODELS = {
-    "rotary": ("decoder_lm", {"num_kv_heads": 2}),
+    "rotary": ("decoder_lm", {"num_kv_heads": 2, "short_convolution": 3}),
     "gpt2": ("decoder_lm", GPT2),
     "lstm": ("lstm_lm", {}),
     "encoder_decoder": ("encoder_decoder", {}),

@@ -7,6 +7,7 @@ from tests.trainers.processes import two_cpus
 from tests.trainers.stepping import OPTIMIZERS
 from trainers.errors import UserError
 from trainers.optimizers import Muon, orthogonalised, prepare
+from zoo import DecoderLM
 
 SHAPES = {
     "embedding": (7, 4),
@@ -140,6 +141,11 @@ def test_muon_updates_embeddings_heads_and_vectors_exactly_as_keras_adam():
     muon = applied(Muon(0.02, adam_ratio=0.15, weight_decay=0.1), 5)
     for name in ("embedding", "head_embedding", "bias"):
         np.testing.assert_allclose(muon[name], adam[name], rtol=0, atol=1e-7, err_msg=name)
+
+
+def test_muon_leaves_the_weights_of_a_short_convolution_to_adam():
+    model = DecoderLM(10, num_layers=1, width=8, num_heads=2, short_convolution=4)
+    assert not Muon().is_matrix(model.convolution.taps)
 
 
 def test_muon_keeps_second_moments_only_of_what_adam_updates():

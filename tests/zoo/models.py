@@ -53,6 +53,7 @@ MODELS = {
     "sinusoidal": lambda: DecoderLM(
         V, positions="sinusoidal", norm="rms_without_gain", activation="geglu", **small
     ),
+    "convolution": lambda: DecoderLM(V, short_convolution=4, begin_token=2, **small),
     "rematerialised": lambda: DecoderLM(V, rematerialise=True, **deep),
     "no_positions": lambda: DecoderLM(V, positions="none", activation="relu", **small),
     "translation": lambda: EncoderDecoder(V, num_encoder_layers=1, **deep),

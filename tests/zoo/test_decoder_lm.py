@@ -62,6 +62,13 @@ def test_a_layer_with_a_window_sees_so_many_tokens_back():
     np.testing.assert_array_equal(changed[0].max(-1) > 1e-6, [0, 0, 1, 1, 1, 0, 0, 0])
 
 
+def test_a_short_convolution_adds_a_weight_for_each_channel_of_each_token_before():
+    settings = {"num_layers": 1, "width": 8, "num_heads": 2}
+    model, plain = DecoderLM(10, short_convolution=4, **settings), DecoderLM(10, **settings)
+    assert model.count_params() == plain.count_params() + 3 * 8
+    assert model.matmul_flops_per_token(6) == plain.matmul_flops_per_token(6)
+
+
 def test_a_soft_cap_squashes_the_logits():
     model = make("modern")
     features = {"inputs": some_tokens(4, 8)}
@@ -106,6 +113,7 @@ def test_without_positions_earlier_tokens_are_a_bag():
         ({"activation": "tanh"}, "activation 'tanh' is none of 'relu', "),
         ({"dropout": 1.0}, r"dropout 1.0 is not in \[0, 1\)"),
         ({"dropout": -0.1}, r"dropout -0.1 is not in \[0, 1\)"),
+        ({"short_convolution": 1}, "short_convolution 1 sees no token before"),
         ({"logit_soft_cap": 0.0}, "logit_soft_cap 0.0 is not positive"),
         *(
             ({size: 0}, f"{size} 0 is not positive")

@@ -64,6 +64,7 @@ class GPT2:
             "DecoderLM", settings, positions="learned", norm="layer", use_bias=True, qk_norm=False
         )
         demand("DecoderLM", settings, window=None, logit_soft_cap=None, scale_embeddings=False)
+        demand("DecoderLM", settings, short_convolution=None)
         demand("DecoderLM", settings, num_kv_heads=settings["num_heads"])
         demand("DecoderLM", settings, head_width=settings["width"] // settings["num_heads"])
 
@@ -182,6 +183,7 @@ class Llama:
     @staticmethod
     def fits(settings):
         demand("DecoderLM", settings, positions="rotary", norm="rms", logit_soft_cap=None)
+        demand("DecoderLM", settings, short_convolution=None)
         kind = Llama.kind(settings)
         demand("DecoderLM", settings, use_bias="qkv" if kind == "qwen2" else False)
         demand("DecoderLM", settings, qk_norm="rms" if kind == "qwen3" else False)

@@ -126,6 +126,18 @@ def extended(state, new, length, x):
     return {**state, "index": state["index"] + length, "caches": caches}
 
 
+def slots_before(cache, index, count):
+    """The last `count` slots that have been written: [B, K, S, D] -> [B, K, count, D].
+
+    Args:
+      index: int32 [B], slots that have been. Where they are fewer, slot 0 stands for those missing;
+        where a row has ended and goes on with its batch, the last for those there are not.
+    """
+    slots = index[:, None] - ops.arange(count, 0, -1)[None]
+    slots = ops.clip(slots, 0, ops.shape(cache)[2] - 1)
+    return ops.take_along_axis(cache, slots[:, None, :, None], axis=2)
+
+
 def after(x, index):
     """The same `index` [B], as something that waits for `x` [B, T, width].
 

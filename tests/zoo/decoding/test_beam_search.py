@@ -14,7 +14,7 @@ V = 5
 SOURCE = np.array([[1, 2, 3], [4, 2, 0]], "int32")
 PROMPTS = np.array([[0, 1, 2], [0, 3, 3]], "int32")
 MODELS = {
-    "decoder_lm": lambda: DecoderLM(V, num_layers=1, width=16),
+    "decoder_lm": lambda: DecoderLM(V, num_layers=1, width=16, short_convolution=3),
     "lstm_lm": lambda: LSTMLM(V, num_layers=1, width=16),
     "encoder_decoder": lambda: EncoderDecoder(V, num_layers=1, width=16),
 }

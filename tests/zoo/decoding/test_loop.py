@@ -11,7 +11,9 @@ SOURCE = np.array([[5, 6, 7, 0], [8, 9, 0, 0], [3, 0, 0, 0]], "int32")
 SOURCE_FEATURES = {"source": SOURCE, "source_segments": (SOURCE > 0).astype("int32")}
 MODELS = {
     "decoder_lm": lambda: DecoderLM(VOCABULARY_SIZE, num_layers=2, width=16, num_kv_heads=2),
-    "decoder_lm_window": lambda: DecoderLM(VOCABULARY_SIZE, num_layers=2, width=16, window=4),
+    "decoder_lm_window": lambda: DecoderLM(
+        VOCABULARY_SIZE, num_layers=2, width=16, window=4, short_convolution=3
+    ),
     "decoder_lm_learned": lambda: DecoderLM(
         VOCABULARY_SIZE, num_layers=1, width=16, positions="learned", context_length=24
     ),

@@ -18,7 +18,7 @@ PADDING = np.array([5 - len(prompt) for prompt in PROMPTS], "int32")
 PADDED = np.array([[0] * (5 - len(prompt)) + prompt for prompt in PROMPTS], "int32")
 BUILD = {
     "decoder_lm": lambda size: DecoderLM(size, num_layers=2, width=16, num_kv_heads=2),
-    "window": lambda size: DecoderLM(size, num_layers=2, width=16, window=4),
+    "window": lambda size: DecoderLM(size, num_layers=2, width=16, window=4, short_convolution=3),
     "learned": lambda size: DecoderLM(
         size, num_layers=1, width=16, positions="learned", context_length=4 + ROOM
     ),
