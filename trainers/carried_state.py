@@ -21,8 +21,8 @@ class CarriedState:
         self.rows = rows
         self.template = model.initial_state(rows)
         self.variables = copies_of_replicas(tf.nest.flatten(self.template), strategy)
-        self._assign_rows = tf.function(self.assign_rows)
-        self._gather = tf.function(self.gather)
+        self._assign_rows = tf.function(self.assign_rows, autograph=False)
+        self._gather = tf.function(self.gather, autograph=False)
 
     def read(self):
         return tf.nest.pack_sequence_as(self.template, [v.read_value() for v in self.variables])

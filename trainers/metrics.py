@@ -32,8 +32,8 @@ class Evaluation:
             model, plan.batch_size // strategy.num_replicas_in_sync, strategy
         )
         one_shape = all(None not in shape for _, shape in plan.feature_shapes.values())
-        self._sums = tf.function(self.sums_of_batch, jit_compile=xla and one_shape)
-        self._loop = tf.function(self.loop)
+        self._sums = tf.function(self.sums_of_batch, autograph=False, jit_compile=xla and one_shape)
+        self._loop = tf.function(self.loop, autograph=False)
 
     def run(self, stop=lambda: False):
         """Measures all of the split.
@@ -74,11 +74,12 @@ class Evaluation:
         return totals
 
     def loop(self, iterator, count):
-        totals = tf.zeros(self.columns, tf.float64)
-        for _ in tf.range(count):
-            sums = self.strategy.run(self.sums_in_replica, args=(next(iterator),))
-            totals += self.strategy.reduce("SUM", sums, axis=None)
-        return totals
+        def add(i, totals):
+            sums = self.strategy.run(self.sums_in_replica, args=(iterator.get_next(),))
+            return i + 1, totals + self.strategy.reduce("SUM", sums, axis=None)
+
+        zeros = tf.zeros(self.columns, tf.float64)
+        return tf.while_loop(lambda i, _: i < count, add, (0, zeros), parallel_iterations=1)[1]
 
     def sums_in_replica(self, features):
         # Given a tf.function itself, MirroredStrategy makes one of all its replicas, and XLA cannot

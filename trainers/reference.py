@@ -5,6 +5,7 @@ of it: training needs the memory of one model. They lie in the model_dir, where 
 or is evaluated, finds them.
 """
 
+import functools
 import hashlib
 import os
 
@@ -61,14 +62,16 @@ def give(plan, directory):
 
 def log_probabilities(model, plan, strategy, xla):
     """float32 [N, 2]: the log-probabilities of the pairs of a plan that is not for training."""
-    of_replica = tf.function(lambda features: answers_of(model, features), jit_compile=xla)
+    of_replica = tf.function(
+        lambda features: answers_of(model, features), autograph=False, jit_compile=xla
+    )
 
     def in_replica(features):
         return of_replica(features)  # see metrics.Evaluation.sums_in_replica
 
-    @tf.function
+    @functools.partial(tf.function, autograph=False)
     def of_step(iterator):
-        return strategy.gather(strategy.run(in_replica, args=(next(iterator),)), axis=0)
+        return strategy.gather(strategy.run(in_replica, args=(iterator.get_next(),)), axis=0)
 
     iterator = iter(dataset(plan, 0, plan.steps_per_epoch, strategy))
     rows = [of_step(iterator).numpy() for _ in range(plan.steps_per_epoch)]

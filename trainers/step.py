@@ -6,7 +6,8 @@
 3. `update`: the gradient is divided by the global weight, or by the rows; clipped by global
    norm, once, after the reduction; then the optimizer.
 
-XLA compiles part 1, and where a process has a single replica part 3.
+XLA compiles part 1, and where a process has a single replica part 3. Nothing here needs AutoGraph,
+which takes as long over the model's Python code as making the graph and compiling it.
 """
 
 import contextlib
@@ -95,10 +96,10 @@ class TrainStep:
         self.xla = xla
         alone = self.strategy.num_replicas_in_sync == num_workers(self.strategy)
         xla_update = xla if xla_update is None else xla_update
-        self._sums = tf.function(self.sums_of_batch, jit_compile=xla)
+        self._sums = tf.function(self.sums_of_batch, autograph=False, jit_compile=xla)
         # XLA cannot compile how the replicas of a process wait for each other.
-        self._update = tf.function(self.update, jit_compile=xla_update and alone)
-        self._loop = tf.function(self.loop)
+        self._update = tf.function(self.update, autograph=False, jit_compile=xla_update and alone)
+        self._loop = tf.function(self.loop, autograph=False)
 
     def run(self, iterator, count):
         """`count` steps.
@@ -112,8 +113,13 @@ class TrainStep:
     def loop(self, iterator, count):
         columns = 3 + len(self.objective.measures)
         results = tf.TensorArray("float32", count, element_shape=(columns,))
-        for i in tf.range(count):
-            results = results.write(i, self.step(next(iterator)))
+
+        def step(i, results):
+            return i + 1, results.write(i, self.step(iterator.get_next()))
+
+        _, results = tf.while_loop(
+            lambda i, _: i < count, step, (0, results), parallel_iterations=1
+        )
         return results.stack()
 
     def step(self, features):
@@ -177,13 +183,18 @@ class TrainStep:
             tf.TensorArray(x.dtype, self.accumulation, element_shape=x.shape[1:])
             for x in tf.nest.flatten(state)
         ]
-        for i in tf.range(self.accumulation):
+
+        def add(i, sums, states):
             part, part_state = at((features, state), i)
             part_seed = tf.random.experimental.stateless_fold_in(seed, i)
             more, new = self.sums_of_micro_batch(part, part_state, part_seed, scale)
             sums = [a + b for a, b in zip(sums, more, strict=True)]
             new = tf.nest.flatten(new)
-            states = [array.write(i, x) for array, x in zip(states, new, strict=True)]
+            return i + 1, sums, [array.write(i, x) for array, x in zip(states, new, strict=True)]
+
+        _, sums, states = tf.while_loop(
+            lambda i, *_: i < self.accumulation, add, (0, sums, states), parallel_iterations=1
+        )
         return sums, [array.concat() for array in states]
 
     def sums_of_micro_batch(self, features, state, seed, scale):

@@ -150,7 +150,7 @@ def tell_all(strategy):
     def gather(number):
         return strategy.gather(strategy.run(tf.identity, args=(number,)), axis=0)
 
-    return tf.function(gather)
+    return tf.function(gather, autograph=False)
 
 
 def any_worker(strategy, flag):

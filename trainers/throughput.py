@@ -60,7 +60,7 @@ def matmul_peak(dtype, seconds=0.2):
     """FLOP/s of large matrix products on one device: what a model's share is reckoned of."""
     size = 8192 if tf.config.list_physical_devices("GPU") else 1024
     matrix = tf.ones((size, size), dtype)
-    product = tf.function(lambda a: tf.reduce_sum(tf.matmul(a, a)))
+    product = tf.function(lambda a: tf.reduce_sum(tf.matmul(a, a)), autograph=False)
     product(matrix).numpy()
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
