@@ -1,15 +1,15 @@
 """What a token's vector takes over from the tokens just before it."""
 
+import keras
 from keras import ops
-from keras.layers import Layer
 
 
-class ShortConvolution(Layer):
+class ShortConvolution(keras.layers.Layer):
     """Adds to each vector the few before it, every channel by weights of its own.
 
-    A causal depthwise convolution with a residual (Allen-Zhu 2025, "canon layers", section 4). It
-    begins as the identity. A network then need not learn to look one token back, which attention is
-    slow to do.
+    A causal depthwise convolution with a residual (Allen-Zhu 2025, Physics of Language Models 4.1:
+    "canon layers"). It begins as the identity. With it a network need not learn to look one token
+    back, which attention is slow to do.
 
     Args:
       width: D.
