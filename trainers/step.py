@@ -117,6 +117,7 @@ class TrainStep:
         def step(i, results):
             return i + 1, results.write(i, self.step(iterator.get_next()))
 
+        # In turn: each step reads the weights that the one before wrote.
         _, results = tf.while_loop(
             lambda i, _: i < count, step, (0, results), parallel_iterations=1
         )

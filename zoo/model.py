@@ -94,8 +94,8 @@ class LanguageModel(keras.Model):
         Returns:
           a dict of nests of [B, ...] tensors to hand to `extend`, each row apart from the others: rows
           may be picked, repeated, or put together from several states. Keys and values of
-          attention are its `caches`, [B, K, S, D], of which the first `index` [B] slots are
-          read; what comes of a source begins with `source`.
+          attention, and all else that is kept of every token, are its `caches`, [B, K, S, D], of
+          which the first `index` [B] slots are read; what comes of a source begins with `source`.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no `start`")
 
