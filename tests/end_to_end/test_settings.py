@@ -90,7 +90,7 @@ def test_evaluation_and_export_take_the_mean_of_checkpoints(decoder, tmp_path):
     exported = tf.train.load_checkpoint(f"{tmp_path}/run/export/variables/variables")
     values = [exported.get_tensor(n) for n in exported.get_variable_to_shape_map()]
     names = [n for n in readers[0].get_variable_to_shape_map() if n.startswith("model/")]
-    assert len(names) == 10
+    assert len(names) == 11
     for name in names:
         mean = np.mean([np.float64(reader.get_tensor(name)) for reader in readers], axis=0)
         assert any(np.array_equal(mean.astype("float32"), value) for value in values), name
