@@ -7,7 +7,7 @@
    norm, once, after the reduction; then the optimizer.
 
 XLA compiles part 1, and where a process has a single replica part 3. Nothing here needs AutoGraph,
-which takes as long over the model's Python code as making the graph and compiling it.
+which takes longer over the model's Python code than making the graph of it takes.
 """
 
 import contextlib

@@ -11,7 +11,8 @@ from keras import ops
 from tests.zoo.gradients import weight_gradients
 from tests.zoo.models import MODELS, example, logits_of, make
 
-WITH_GRADIENTS = ("lstm", "convolution", "translation_t5", "rematerialised")  # of each family
+# Of each family.
+WITH_GRADIENTS = ("lstm", "modern", "convolution", "translation_t5", "rematerialised")
 
 
 def numbers():
