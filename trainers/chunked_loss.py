@@ -1,6 +1,8 @@
-"""The loss and its gradients a few tokens at a time: never all the logits of a batch at once."""
+"""The loss and its gradients a few tokens at a time: never all the logits of a batch at once, and
+none of tokens that count for nothing, as prompts and padding do."""
 
 import functools
+import math
 
 import tensorflow as tf
 
@@ -9,8 +11,11 @@ import tensorflow as tf
 # one run each (docs/benchmarks.md, "Memory").
 MOST_LOGITS = 2**25
 
+SPARSE = 0.6  # share of the tokens that count, up to which these are sought out
+MARGIN = 1.25  # what a chunk then has room for, times as many as that: most batches fit one
 
-def loss_and_gradients(model, objective, features, state, scale=1.0):
+
+def loss_and_gradients(model, objective, features, state, scale=1.0, share=1.0):
     """The summed loss of a batch and its gradients, the logits a chunk of tokens at a time.
 
     Each chunk's logits are made, differentiated and forgotten before the next chunk's, so that
@@ -23,6 +28,7 @@ def loss_and_gradients(model, objective, features, state, scale=1.0):
       features: int32 [B, T], see LanguageModel; with `targets` and float32 `weights`.
       state: a nest of [B, ...], what a recurrent model carries.
       scale: scalar that multiplies the objective, and so the gradients, as float16 needs.
+      share: of the tokens, how many have a weight as a rule; see `over_chunks`.
 
     Returns:
       (sums, gradients, new state): float32 scalars, the loss, what it is to be divided by, and the
@@ -32,7 +38,8 @@ def loss_and_gradients(model, objective, features, state, scale=1.0):
     variables = [variable.value for variable in model.trainable_variables]
     with tf.GradientTape() as body:
         hidden, state = model.hidden(features, state=state, training=True)
-    score = functools.partial(log_probabilities, model, hidden, features["targets"])
+    counted = features["weights"] != 0
+    score = functools.partial(log_probabilities, model, hidden, features["targets"], counted, share)
     weights, measured = objective.weigh(features, score)
 
     def differentiate(hidden, targets, weights):
@@ -44,7 +51,9 @@ def loss_and_gradients(model, objective, features, state, scale=1.0):
         reached = {i: dense(g) for i, g in enumerate(gradients) if g is not None}
         return {"nll": nll, "gradients": reached}, of_hidden
 
-    sums, of_hidden = over_chunks(differentiate, model, hidden, features["targets"], weights)
+    sums, of_hidden = over_chunks(
+        differentiate, model, hidden, features["targets"], weights, counted=counted, share=share
+    )
     of_hidden = tf.reshape(of_hidden, tf.shape(hidden))
     gradients = body.gradient(hidden, variables, output_gradients=of_hidden)
     for i, gradient in sums["gradients"].items():
@@ -59,13 +68,14 @@ def loss_and_gradients(model, objective, features, state, scale=1.0):
     return measured, gradients, state
 
 
-def log_probabilities(model, hidden, targets):
+def log_probabilities(model, hidden, targets, counted=None, share=1.0):
     """Of target tokens, the logits a chunk of tokens at a time.
 
     Args:
       model: a LanguageModel.
       hidden: [B, T, D], of `model.hidden`.
       targets: int32 [B, T].
+      counted, share: see `over_chunks`.
 
     Returns:
       float32 [B, T].
@@ -75,11 +85,11 @@ def log_probabilities(model, hidden, targets):
         logits = model.logits(hidden)
         return (), -tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
 
-    _, found = over_chunks(score, model, hidden, targets)
+    _, found = over_chunks(score, model, hidden, targets, counted=counted, share=share)
     return tf.reshape(found, tf.shape(targets))
 
 
-def over_chunks(function, model, hidden, *of_tokens):
+def over_chunks(function, model, hidden, *of_tokens, counted=None, share=1.0):
     """Calls `function` on as many tokens at a time as have MOST_LOGITS logits.
 
     Args:
@@ -88,25 +98,36 @@ def over_chunks(function, model, hidden, *of_tokens):
       model: a LanguageModel.
       hidden: [B, T, D], of `model.hidden`.
       of_tokens: [B, T]. Where the last chunk is not full they are 0, as `hidden` is.
+      counted: bool [B, T], False for tokens whose results nobody reads; None where all are read.
+      share: of the tokens, how many are counted as a rule. If few are, chunks hold about as many,
+        and `function` sees the counted ones first and few of the others.
 
     Returns:
-      (the sums over all chunks, [B * T, ...]).
+      (the sums over all chunks, [B * T, ...]); 0 for what `function` did not see.
     """
     rows = [tf.reshape(hidden, (-1, hidden.shape[-1])), *(tf.reshape(x, [-1]) for x in of_tokens)]
     count = rows[0].shape[0] or tf.shape(rows[0])[0]
     most = max(MOST_LOGITS // model.vocabulary_size, 1)
+    sparse = counted is not None and share <= SPARSE
+    if sparse:
+        percent = math.ceil(100 * MARGIN * share)
+        smaller = tf.minimum if tf.is_tensor(count) else min
+        most = smaller(most, count * percent // 100 + 1)
     chunks = -(-count // most)
     if tf.is_tensor(chunks):
         chunks = tf.maximum(chunks, 1)  # of no token, perhaps
     elif chunks == 1:
         return function(*rows)
-    size = -(-count // chunks)  # chunks of one size, with little padding
-
-    def chunked(x):
-        padding = [[0, chunks * size - count]] + [[0, 0]] * (len(x.shape) - 1)
-        return tf.reshape(tf.pad(x, padding), tf.concat([[chunks, size], tf.shape(x)[1:]], 0))
-
-    rows = [chunked(x) for x in rows]
+    size = most if sparse else -(-count // chunks)  # chunks of one size, with little padding
+    worthwhile = chunks
+    if sparse:
+        counted = tf.reshape(counted, [-1])
+        order, place = gathered_first(counted, chunks * size)
+        rows = [tf.gather(behind(x, 1), order) for x in rows]
+        worthwhile = -(-tf.math.count_nonzero(counted, dtype="int32") // size)
+    else:
+        rows = [behind(x, chunks * size - count) for x in rows]
+    rows = [tf.reshape(x, tf.concat([[chunks, size], tf.shape(x)[1:]], 0)) for x in rows]
     # The first chunk stands before the loop: it says which sums there are.
     sums, result = function(*(x[0] for x in rows))
     results = tf.TensorArray(result.dtype, chunks, element_shape=result.shape).write(0, result)
@@ -116,10 +137,40 @@ def over_chunks(function, model, hidden, *of_tokens):
         return i + 1, tf.nest.map_structure(tf.add, sums, more), results.write(i, result)
 
     # Chunks do not wait for each other's logits but by this: two at once would be twice as many.
-    _, sums, results = tf.while_loop(
-        lambda i, *_: i < chunks, add, (1, sums, results), parallel_iterations=1
+    done, sums, results = tf.while_loop(
+        lambda i, *_: i < worthwhile, add, (1, sums, results), parallel_iterations=1
     )
-    return sums, results.concat()[:count]
+    if not sparse:
+        return sums, results.concat()[:count]
+    _, results = tf.while_loop(
+        lambda i, _: i < chunks,
+        lambda i, results: (i + 1, results.write(i, tf.zeros_like(result))),
+        (done, results),
+    )
+    return sums, tf.gather(behind(results.concat(), 1), place)
+
+
+def gathered_first(counted, slots):
+    """Where tokens go, that those counted may come first and one after another.
+
+    Args:
+      counted: bool [N].
+      slots: M >= N.
+
+    Returns:
+      (order, place): int32 [M], the token in each slot, N where there is none; and int32 [N], the
+      slot of each token, M where it has none.
+    """
+    count = tf.size(counted)
+    place = tf.where(counted, tf.cumsum(tf.cast(counted, "int32")) - 1, slots)
+    order = tf.fill([slots + 1], count)  # those without a slot share one more
+    order = tf.tensor_scatter_nd_update(order, place[:, None], tf.range(count))
+    return order[:-1], place
+
+
+def behind(x, count):
+    """[N, ...] -> [N + count, ...], zeros behind."""
+    return tf.pad(x, [[0, count]] + [[0, 0]] * (len(x.shape) - 1))
 
 
 def dense(gradient):

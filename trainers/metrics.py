@@ -31,6 +31,7 @@ class Evaluation:
         self.carried = CarriedState(
             model, plan.batch_size // strategy.num_replicas_in_sync, strategy
         )
+        self.share = plan.share_counted()
         one_shape = all(None not in shape for _, shape in plan.feature_shapes.values())
         self._sums = tf.function(self.sums_of_batch, autograph=False, jit_compile=xla and one_shape)
         self._loop = tf.function(self.loop, autograph=False)
@@ -97,7 +98,14 @@ class Evaluation:
             right = tf.argmax(logits, axis=-1, output_type=tf.int32) == targets
             return (), tf.stack([nll, tf.cast(right, nll.dtype), tf.ones_like(nll)], axis=-1)
 
-        _, measured = over_chunks(measure, self.model, hidden, features["targets"])
+        _, measured = over_chunks(
+            measure,
+            self.model,
+            hidden,
+            features["targets"],
+            counted=features["weights"] != 0,
+            share=self.share,
+        )
         weights = tf.reshape(features["weights"], [-1, 1])
         return tf.reduce_sum(tf.cast(measured, tf.float64) * tf.cast(weights, tf.float64), axis=0)
 

@@ -105,7 +105,7 @@ class PairEvaluation(Evaluation):
     def sums_of_batch(self, features):
         """float64 [5]: see DPO.measure."""
         measured, _ = self.objective.measure(
-            answers_of(self.model, features), features["reference"]
+            answers_of(self.model, features, self.share), features["reference"]
         )
         measured = tf.cast(measured, tf.float64) * tf.cast(is_pair(features), tf.float64)
         return tf.reduce_sum(measured, axis=0)
@@ -119,10 +119,16 @@ def evaluation_of(task):
     return PairEvaluation if task.pairs else Evaluation
 
 
-def answers_of(model, features):
-    """float32 [B, 2]: log-probabilities of the chosen and the rejected answers of pairs."""
+def answers_of(model, features, share=1.0):
+    """float32 [B, 2]: log-probabilities of the chosen and the rejected answers of pairs.
+
+    Args:
+      share: of the tokens, how many have a weight; see chunked_loss.py.
+    """
     hidden, _ = model.hidden(features)
-    return of_answers(log_probabilities(model, hidden, features["targets"]), features)
+    counted = features["weights"] != 0
+    found = log_probabilities(model, hidden, features["targets"], counted, share)
+    return of_answers(found, features)
 
 
 def of_answers(log_probabilities, features):

@@ -62,8 +62,9 @@ def give(plan, directory):
 
 def log_probabilities(model, plan, strategy, xla):
     """float32 [N, 2]: the log-probabilities of the pairs of a plan that is not for training."""
+    share = plan.share_counted()
     of_replica = tf.function(
-        lambda features: answers_of(model, features), autograph=False, jit_compile=xla
+        lambda features: answers_of(model, features, share), autograph=False, jit_compile=xla
     )
 
     def in_replica(features):

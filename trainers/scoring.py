@@ -5,6 +5,8 @@ import tensorflow as tf
 from trainers.chunked_loss import over_chunks
 from trainers.prompts import eos_column, lengths_of, rounded
 
+SHARE = 0.1  # of the tokens that are scored: a continuation is shorter than its prompt as a rule
+
 
 def score(model, prompts, texts, continuations):
     """Log-probabilities of continuations; see `TextModel.score`.
@@ -45,9 +47,9 @@ def score_rows(model, rows, num_tokens, max_length, source):
         first = tf.argmax(logits, axis=-1, output_type=tf.int32) == tokens
         return (), tf.stack([gained, tf.cast(first, gained.dtype)], axis=1)
 
-    _, judged = over_chunks(judge, model, hidden, rows[:, 1:])
-    judged = tf.reshape(judged, (-1, length, 2))
     scored = tf.sequence_mask(ends, length) & ~tf.sequence_mask(ends - num_tokens, length)
+    _, judged = over_chunks(judge, model, hidden, rows[:, 1:], counted=scored, share=SHARE)
+    judged = tf.reshape(judged, (-1, length, 2))
     gained = tf.ragged.boolean_mask(judged[..., 0], scored)
     return {
         "log_probabilities": tf.reduce_sum(gained, axis=1),

@@ -39,6 +39,7 @@ class TrainStep:
       xla_update: compile the optimizer with XLA; None for as `xla` says.
       loss_per: "token" for gradients of the mean loss of a token, "row" of a row's summed loss.
       row_tokens: tokens of a row, for the loss scale to begin with.
+      share: of the tokens, how many have a weight; see chunked_loss.py.
 
     Attributes:
       carried: CarriedState, what a recurrent model hands from step to step.
@@ -64,6 +65,7 @@ class TrainStep:
         xla_update=None,
         loss_per="token",
         row_tokens=1,
+        share=1.0,
     ):
         self.model = model
         self.optimizer = optimizer
@@ -75,6 +77,7 @@ class TrainStep:
         self.seed = seed
         self.loss_per = loss_per
         self.rows = rows
+        self.share = share
         self.check(rows)
         self.carried = CarriedState(model, rows // strategy.num_replicas_in_sync, strategy)
         averaged = model.trainable_variables if ema_decay else []
@@ -201,7 +204,7 @@ class TrainStep:
     def sums_of_micro_batch(self, features, state, seed, scale):
         with step_seed(seed):
             sums, gradients, state = loss_and_gradients(
-                self.model, self.objective, features, state, scale
+                self.model, self.objective, features, state, scale, self.share
             )
         # Batches whose lengths change leave some of these shapes unknown.
         for gradient, variable in zip(gradients, self.model.trainable_variables, strict=True):

@@ -160,6 +160,7 @@ def train(
                 optimizer(learning_rate=rate), model.trainable_variables, weight_decay_exclude
             )
             scale_rates(model.optimizer, model.trainable_variables, learning_rate_scales or {})
+        share = plan.share_counted()
         step = TrainStep(
             model,
             model.optimizer,
@@ -174,6 +175,7 @@ def train(
             xla_update=use_xla(xla, "float32"),
             loss_per=loss_per,
             row_tokens=experiment.sequence_length,
+            share=share,
         )
         state = TrainState(step)
         new_tokens = tokenizer.vocabulary_size - tokenizer.plain.vocabulary_size
@@ -205,7 +207,7 @@ def train(
                 experiment.task,
                 make_text_model,
             ),
-            Throughput(flops_of_step(model, plan), model, strategy, made_objective.unit),
+            Throughput(flops_of_step(model, plan, share), model, strategy, made_objective.unit),
             recovery(),
             interruption,
             notes,
@@ -324,6 +326,7 @@ def is_exported(directory, saved):
     return os.path.exists(exported) and os.path.getmtime(exported) >= os.path.getmtime(newest)
 
 
-def flops_of_step(model, plan):
+def flops_of_step(model, plan, share):
+    """Of a step in which `share` of the tokens have a weight."""
     lengths = plan.sequence_length, plan.source_length or 0
-    return model.train_flops_per_token(*lengths) * plan.batch_size * plan.sequence_length
+    return model.train_flops_per_token(*lengths, share) * plan.batch_size * plan.sequence_length

@@ -269,8 +269,8 @@ class DecoderLM(LanguageModel):
         tokens = state["caches"][-1]["tokens"]
         return slots_before(tokens, state["index"], self.convolution.size - 1)[:, 0, :, 0]
 
-    def matmul_flops_per_token(self, sequence_length, source_length=0):
+    def matmul_flops_per_token(self, sequence_length, source_length=0, predicted=1.0):
         seen = min(sequence_length, self.window or sequence_length)
         attention = 4 * len(self.blocks) * self.num_heads * self.head_width * seen
-        softmax = 2 * self.width * self.embedding.vocabulary_size
+        softmax = predicted * 2 * self.width * self.embedding.vocabulary_size
         return dense_flops(self) + softmax + attention

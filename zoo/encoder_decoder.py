@@ -310,11 +310,11 @@ class EncoderDecoder(LanguageModel):
             written.append(new)
         return self.normalised(x), extended(state, written, length, x)
 
-    def matmul_flops_per_token(self, sequence_length, source_length=0):
+    def matmul_flops_per_token(self, sequence_length, source_length=0, predicted=1.0):
         """Of one target token, its share of the encoder's work included."""
         a_pair = 4 * self.num_heads * self.head_width  # scores and mixing, of two tokens
         source = sum(dense_flops(block) + a_pair * source_length for block in self.encoder)
-        target = 2 * self.width * self.embedding.vocabulary_size
+        target = predicted * 2 * self.width * self.embedding.vocabulary_size
         for block in self.decoder:
             key_value = dense_flops(block.cross_attention.key_value)  # once a source token
             source += key_value

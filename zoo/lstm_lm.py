@@ -101,6 +101,6 @@ class LSTMLM(LanguageModel):
         hidden, cells = self.unroll(tokens, positions, state["cells"])
         return hidden, {"index": index + length, "padding": padding, "cells": cells}
 
-    def matmul_flops_per_token(self, sequence_length, source_length=0):
+    def matmul_flops_per_token(self, sequence_length, source_length=0, predicted=1.0):
         cells = sum(2 * 8 * self.width**2 for _ in self.cells)
-        return cells + 2 * self.width * self.embedding.vocabulary_size
+        return cells + predicted * 2 * self.width * self.embedding.vocabulary_size

@@ -177,13 +177,17 @@ class LanguageModel(keras.Model):
             layer.compact(kind)
         return self
 
-    def matmul_flops_per_token(self, sequence_length, source_length=0):
-        """Multiply-adds times two of one token's forward pass, matrix products only."""
+    def matmul_flops_per_token(self, sequence_length, source_length=0, predicted=1.0):
+        """Multiply-adds times two of one token's forward pass, matrix products only.
+
+        Args:
+          predicted: share of the tokens whose logits are made.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no `matmul_flops_per_token`")
 
-    def train_flops_per_token(self, sequence_length, source_length=0):
+    def train_flops_per_token(self, sequence_length, source_length=0, predicted=1.0):
         """Forward and backward: three times the forward pass (Chowdhery et al. 2022, appendix B)."""
-        return 3 * self.matmul_flops_per_token(sequence_length, source_length)
+        return 3 * self.matmul_flops_per_token(sequence_length, source_length, predicted)
 
 
 def positions_of(features):

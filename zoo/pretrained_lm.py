@@ -181,11 +181,11 @@ class PretrainedLM(LanguageModel):
         ]
         return hidden, new
 
-    def matmul_flops_per_token(self, sequence_length, source_length=0):
+    def matmul_flops_per_token(self, sequence_length, source_length=0, predicted=1.0):
         """All experts' products included, which KerasHub works out whichever are chosen."""
         num_heads, _, head_width = self.head_shape
         attention = 4 * self.backbone.num_layers * num_heads * head_width * sequence_length
-        softmax = 2 * self.backbone.hidden_dim * self.vocabulary_size
+        softmax = predicted * 2 * self.backbone.hidden_dim * self.vocabulary_size
         matrices = (w for w in self.weights if len(w.shape) > 1 and "embedding" not in w.path)
         return sum(2 * math.prod(w.shape) for w in matrices) + softmax + attention
 

@@ -26,7 +26,7 @@ def make(name):
     return model, {k: tf.constant(x) for k, x in plan_of(name).batch(0).items()}
 
 
-def plain(model, objective, features, state, scale=1.0):
+def plain(model, objective, features, state, scale=1.0, share=1.0):
     variables = [variable.value for variable in model.trainable_variables]
     with tf.GradientTape() as tape:
         hidden, state = model.hidden(features, state=state, training=True)
@@ -56,9 +56,11 @@ def assert_close(found, expected, tolerance=1e-6):
         np.testing.assert_allclose(one, other, rtol=0, atol=atol)
 
 
-def both(name, xla=False, dynamic=False, objective=None, **settings):
-    """(what the chunks give, what the whole gives)."""
+def both(name, xla=False, dynamic=False, objective=None, counted=None, **settings):
+    """(what the chunks give, what the whole gives); with `counted`, where such a share counts."""
     model, features = make(name)
+    if counted is not None:
+        features["weights"] *= some(counted, features["weights"].shape)
     objective = objective or CrossEntropy()
     results = []
     for function in (chunked_loss.loss_and_gradients, plain):
@@ -103,6 +105,42 @@ def test_so_they_are_with_every_term_of_the_objective(settings, tokens_in_a_chun
     assert_close(*both("decoder_lm", objective=CrossEntropy(**settings)))
 
 
+def some(share, shape):
+    """float32: 1 for about this share of the entries."""
+    return (np.random.default_rng(0).random(shape) < share).astype("float32")
+
+
+@pytest.mark.parametrize(
+    "there, told", [(0.1, 0.1), (0.1, 0.02), (1.0, 0.3), (0.1, 0.6), (0.0, 0.1)]
+)
+@pytest.mark.parametrize("name", MODELS)
+def test_so_they_are_where_few_tokens_count(name, there, told):
+    assert_close(*both(name, counted=there, share=told), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("xla", [False, True])
+def test_so_they_are_of_any_shape_and_by_xla(dynamic, xla, tokens_in_a_chunk):
+    tokens_in_a_chunk(SEVERAL)
+    settings = {"counted": 0.3, "share": 0.1, "xla": xla, "dynamic": dynamic}
+    assert_close(*both("tied, soft cap", **settings), tolerance=2e-6)
+
+
+def test_what_nobody_reads_is_zero():
+    model, _ = make("decoder_lm")
+    hidden, counted = tf.random.normal((ROWS, 24, model.width)), some(0.2, (ROWS, 24)) > 0
+    places = tf.reshape(tf.range(1, ROWS * 24 + 1), (ROWS, 24))
+
+    def function(hidden, places):
+        return tf.math.count_nonzero(places), places
+
+    sums, found = chunked_loss.over_chunks(
+        function, model, hidden, places, counted=counted, share=0.2
+    )
+    assert sums == counted.sum() == np.count_nonzero(found)
+    np.testing.assert_array_equal(found, np.ravel(np.where(counted, places, 0)))
+
+
 def test_a_scale_multiplies_the_gradients_and_not_the_loss(tokens_in_a_chunk):
     tokens_in_a_chunk(SEVERAL)
     (sums, gradients, _), _ = both("decoder_lm")
@@ -136,12 +174,12 @@ def shapes(graph):
         yield from shapes(function.graph)
 
 
-def largest_of_vocabulary(function):
+def largest_of_vocabulary(function, **settings):
     """Tokens in the largest tensor [..., V] that a function makes."""
     model, features = make("decoder_lm")
 
     def run(features):
-        return function(model, CrossEntropy(0.1, 0.1), features, ())
+        return function(model, CrossEntropy(0.1, 0.1), features, (), **settings)
 
     graph = tf.function(run).get_concrete_function(features).graph
     known = [shape for shape in shapes(graph) if shape.rank and shape.is_fully_defined()]
@@ -152,6 +190,10 @@ def test_no_tensor_has_the_logits_of_more_tokens_than_a_chunk(tokens_in_a_chunk)
     tokens_in_a_chunk(SEVERAL)
     assert largest_of_vocabulary(plain) == ROWS * 24
     assert largest_of_vocabulary(chunked_loss.loss_and_gradients) <= SEVERAL
+
+
+def test_few_that_count_are_a_small_chunk():
+    assert largest_of_vocabulary(chunked_loss.loss_and_gradients, share=0.2) == ROWS * 24 // 4 + 1
 
 
 def test_what_fits_one_chunk_has_no_loop():

@@ -232,6 +232,12 @@ def test_training_takes_three_times_the_products_of_a_forward_pass(model):
     assert model.train_flops_per_token(8, 4) == 3 * model.matmul_flops_per_token(8, 4) > 0
 
 
+def test_logits_of_half_the_tokens_take_half_the_products_of_the_softmax(model):
+    products = [model.matmul_flops_per_token(8, 4, predicted) for predicted in (1.0, 0.5)]
+    width = model.width if hasattr(model, "width") else model.backbone.hidden_dim
+    assert products[0] - products[1] == width * model.vocabulary_size
+
+
 @pytest.mark.parametrize("name", models.MODELS)
 def test_bfloat16_agrees_with_float32_and_keeps_logits_and_gradients_float32(name, mixed_bfloat16):
     model = make(name)

@@ -72,6 +72,12 @@ class Plan:
         first = step * self.batch_size + shard * rows
         return self.at(np.arange(first, first + rows, dtype=np.int64))
 
+    def share_counted(self, steps: int = 4) -> float:
+        """Of the tokens of a batch how many have a weight, by some batches of an epoch."""
+        last_whole = max(self.steps_per_epoch - 2, 0)
+        chosen = np.unique(np.linspace(0, last_whole, steps, dtype=np.int64))
+        return float(np.mean([np.mean(self.batch(step)["weights"] != 0) for step in chosen]))
+
     def at(self, index) -> dict[str, np.ndarray]:
         """Features of the rows `index` [B] of the endless list."""
         if not self.training:

@@ -84,6 +84,14 @@ def test_evaluation_of_pairs_weighs_each_answer_once(
     assert sorted(seen.split(b"\xff")[:-1]) == sorted(answers)
 
 
+@pytest.mark.parametrize("plan_of", [windows, contiguous])
+@pytest.mark.parametrize("training", [True, False])
+def test_all_of_a_stream_counts_though_the_last_batch_is_not_full(plan_of, tmp_path, training):
+    plan = plan_of(language_store(tmp_path, texts(50)), 4, 16, training=training)
+    assert plan.steps_per_epoch > 4
+    assert plan.share_counted() == 1
+
+
 def test_each_training_epoch_covers_each_window_once_in_its_own_order(tmp_path):
     numbers = WordsTokenizer([str(i) for i in range(1000)])
     store = language_store(tmp_path, [" ".join(numbers.words[2:])], tokenizer=numbers)

@@ -74,6 +74,15 @@ def test_inputs_weigh_in_training_what_they_are_said_to(tmp_path, plan_of):
         assert set(np.unique(measured.batch(step)["weights"])) <= {0, 1}
 
 
+@pytest.mark.parametrize("plan_of", [packed, bucketed])
+def test_the_share_that_counts_is_about_that_of_an_epoch(tmp_path, plan_of):
+    store = pair_store(tmp_path, pairs(200))
+    plan = plan_of(store, 4, 80, training=False)
+    weights = [np.mean(batch["weights"] != 0) for batch in epoch_of(plan)]
+    assert plan.share_counted() == pytest.approx(np.mean(weights[:-1]), rel=0.3)
+    assert plan_of(store, 4, 80, input_weight=0.1).share_counted() > 1.5 * plan.share_counted()
+
+
 def test_what_has_no_inputs_to_predict_is_refused(tmp_path):
     with pytest.raises(UserError, match="an encoder's inputs are not predicted; set it to 0"):
         packed(pair_store(tmp_path, pairs(9)), 4, 80, source_length=80, input_weight=0.5)
