@@ -57,7 +57,7 @@ def matches(path, patterns):
 @keras.saving.register_keras_serializable("menagerie")
 @gin.configurable
 class Muon(keras.optimizers.Optimizer):
-    """Momentum made orthogonal for matrices, Adam for everything else.
+    """Momentum made orthogonal for matrices, Adam or AdamW for everything else.
 
     Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon). Matrices of
     one shape go through Newton-Schulz stacked, which on a CPU halves the
@@ -71,6 +71,8 @@ class Muon(keras.optimizers.Optimizer):
       adam_ratio: learning rate of all other variables over `learning_rate`.
       adam_beta_1, adam_beta_2, epsilon: Adam's constants.
       adam_exclude: regular expressions: matrices that Adam updates.
+      adam_weight_decay: decoupled, for all other variables (Loshchilov and Hutter 2019). A word's
+        vector then shrinks while the word does not come, so that rare ones stay small.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Muon(keras.optimizers.Optimizer):
         adam_beta_2: float = 0.95,
         epsilon: float = 1e-10,
         adam_exclude: Sequence[str] = ("embedding",),
+        adam_weight_decay: float = 0.0,
         name: str = "muon",
     ):
         super().__init__(learning_rate=learning_rate, weight_decay=weight_decay, name=name)
@@ -94,12 +97,14 @@ class Muon(keras.optimizers.Optimizer):
         self.adam_beta_2 = adam_beta_2
         self.epsilon = epsilon
         self.adam_exclude = list(adam_exclude)
+        self.adam_weight_decay = adam_weight_decay
 
     def build(self, variables):
         if self.built:
             return
         super().build(variables)
         self.momentums = self.add_optimizer_variables(variables, "momentum")
+        self.spared = [not super(Muon, self)._use_weight_decay(v) for v in variables]
         # None for the matrices: they keep no second moment.
         self.velocities = [
             None if self.is_matrix(v) else self.add_variable_from_reference(v, name="velocity")
@@ -137,9 +142,10 @@ class Muon(keras.optimizers.Optimizer):
         if self.velocities[i] is None:
             self.update_matrix(*gradient, variable, learning_rate, self.momentums[i])
         else:
-            self.update_by_adam(
-                *gradient, variable, learning_rate, self.momentums[i], self.velocities[i]
-            )
+            rate = learning_rate * self.adam_ratio
+            if self.adam_weight_decay and not self.spared[i]:
+                self.assign_sub(variable, rate * self.adam_weight_decay * variable)
+            self.update_by_adam(*gradient, variable, rate, self.momentums[i], self.velocities[i])
 
     def update_matrix(self, gradient, direction, variable, learning_rate, momentum):
         rows, columns = variable.shape
@@ -147,19 +153,19 @@ class Muon(keras.optimizers.Optimizer):
         # Keeps the change of an output entry alike for wide and for tall matrices.
         self.assign_sub(variable, learning_rate * max(1.0, columns / rows) ** 0.5 * direction)
 
-    def update_by_adam(self, gradient, variable, learning_rate, momentum, velocity):
+    def update_by_adam(self, gradient, variable, rate, momentum, velocity):
         step = tf.cast(self.iterations + 1, "float32")
         correction = tf.sqrt(1 - self.adam_beta_2**step) / (1 - self.adam_beta_1**step)
         self.assign_add(momentum, (1 - self.adam_beta_1) * (gradient - momentum))
         self.assign_add(velocity, (1 - self.adam_beta_2) * (tf.square(gradient) - velocity))
-        rate = learning_rate * self.adam_ratio * correction
-        self.assign_sub(variable, rate * momentum / (tf.sqrt(velocity) + self.epsilon))
+        self.assign_sub(variable, rate * correction * momentum / (tf.sqrt(velocity) + self.epsilon))
 
     def get_config(self):
         base = super().get_config()
         config = {name: base[name] for name in ("name", "learning_rate", "weight_decay")}
         own = ("momentum", "newton_schulz_steps", "adam_ratio", "adam_beta_1", "adam_beta_2")
-        return config | {name: getattr(self, name) for name in (*own, "epsilon", "adam_exclude")}
+        own += ("epsilon", "adam_exclude", "adam_weight_decay")
+        return config | {name: getattr(self, name) for name in own}
 
     def _use_weight_decay(self, variable):
         by_adam = self.velocities[self._get_variable_index(variable)] is not None

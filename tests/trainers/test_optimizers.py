@@ -143,6 +143,19 @@ def test_muon_updates_embeddings_heads_and_vectors_exactly_as_keras_adam():
         np.testing.assert_allclose(muon[name], adam[name], rtol=0, atol=1e-7, err_msg=name)
 
 
+def test_muon_decays_them_as_keras_adamw_but_what_is_excluded():
+    settings = {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-10}
+    adamw = keras.optimizers.AdamW(0.02 * 0.15, weight_decay=3.0, **settings)
+    expected = applied(adamw, 5, exclude=["bias$"])
+    muon = applied(Muon(0.02, adam_ratio=0.15, adam_weight_decay=3.0), 5, exclude=["bias$"])
+    for name in ("embedding", "head_embedding", "bias"):
+        np.testing.assert_allclose(muon[name], expected[name], rtol=0, atol=1e-7, err_msg=name)
+    plain = applied(Muon(0.02, adam_ratio=0.15), 5)
+    for name in ("wide", "square", "bias"):
+        np.testing.assert_array_equal(muon[name], plain[name])
+    assert not np.allclose(muon["embedding"], plain["embedding"], rtol=0, atol=1e-4)
+
+
 def test_muon_leaves_the_weights_of_a_short_convolution_to_adam():
     model = DecoderLM(10, num_layers=1, width=8, num_heads=2, short_convolution=4)
     assert not Muon().is_matrix(model.convolution.taps)
@@ -180,6 +193,7 @@ def test_orthogonalised_zeros_stay_zeros():
 def test_muon_comes_back_from_its_config_and_is_ours_not_keras():
     settings = {"momentum": 0.9, "newton_schulz_steps": 3, "adam_ratio": 0.3, "weight_decay": 0.01}
     settings |= {"adam_beta_1": 0.7, "adam_beta_2": 0.9, "epsilon": 1e-8, "name": "mine"}
+    settings["adam_weight_decay"] = 0.5
     original = Muon(0.03, **settings, adam_exclude=["embedding", "square"])
     again = keras.optimizers.deserialize(keras.optimizers.serialize(original))
     assert type(again) is Muon
