@@ -89,9 +89,11 @@ class SentencePieceTokenizer(EncodedInGraph):
     def sample(self, text, alpha):
         """int32 [T], a text's ids as SentencePiece draws them: of BPE with this share of merges
         passed over, of a unigram model with probabilities to this power."""
-        parts = self.processor.encode(
-            text.split(SPACE_MARK), enable_sampling=True, alpha=alpha, nbest_size=-1, num_threads=1
-        )
+        # One by one: for a list it starts a thread, and with it the same draws from the seed again.
+        parts = [
+            self.processor.encode(part, enable_sampling=True, alpha=alpha, nbest_size=-1)
+            for part in text.split(SPACE_MARK)
+        ]
         ids = [np.concatenate([self.mark_ids, np.array(part, np.int32)]) for part in parts]
         return np.concatenate(ids)[len(self.mark_ids) :]
 

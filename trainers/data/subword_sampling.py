@@ -61,7 +61,7 @@ class SubwordSampling:
         raise NotImplementedError
 
     def encode_batch(self, tokenizer, texts, seed):
-        """list of int32 [T]: as of Tokenizer.encode_batch, a function of its arguments."""
+        """list of int32 [T]: as of Tokenizer.encode_batch, in a process a function of its arguments."""
         raise NotImplementedError
 
 
@@ -244,7 +244,11 @@ def merged_words(ids, words, size, pairs, ranks, merged, rate, draw):
 
 
 def sampled(tokenizer, texts, alpha, seed):
-    """SentencePiece's own sampling, of a sentence_piece.SentencePieceTokenizer."""
+    """SentencePiece's own sampling, of a sentence_piece.SentencePieceTokenizer.
+
+    Under one seed SentencePiece 0.2.3 draws the same in a process, and otherwise in the next: what a
+    run has learned from is in its stores, and cannot be made again.
+    """
 
     def encode():
         import sentencepiece

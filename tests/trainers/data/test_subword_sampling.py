@@ -43,6 +43,12 @@ def trained():
 
 
 @pytest.mark.parametrize("kind", SAMPLINGS)
+def test_the_same_text_is_cut_otherwise_within_a_batch(trained, kind):
+    found = SampledTokenizer(trained[kind], SAMPLINGS[kind], 0).encode_batch(texts(1)[1:] * 20)
+    assert len({tuple(tokens) for tokens in found}) > 10
+
+
+@pytest.mark.parametrize("kind", SAMPLINGS)
 def test_sampled_tokens_are_a_function_of_text_and_seed_and_lose_nothing(trained, kind):
     given = texts(50)
     found = [
