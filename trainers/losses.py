@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from trainers import metrics
 from trainers.errors import UserError
+from zoo.layers.fusion import fuse
 
 
 class Objective:
@@ -85,16 +86,8 @@ class CrossEntropy(Objective):
         self.z_loss = z_loss
 
     def __call__(self, logits, targets, weights):
-        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-        objective = nll
-        if self.label_smoothing or self.z_loss:
-            log_z = tf.reduce_logsumexp(logits, axis=-1)
-        if self.label_smoothing:
-            uniform = log_z - tf.reduce_mean(logits, axis=-1)
-            objective = (1 - self.label_smoothing) * nll + self.label_smoothing * uniform
-        if self.z_loss:
-            objective += self.z_loss * tf.square(log_z)
-        return tf.reduce_sum(objective * weights), tf.reduce_sum(nll * weights)
+        options = {"label_smoothing": self.label_smoothing, "z_loss": self.z_loss}
+        return tf.unstack(fuse(cross_entropies, logits, targets, weights, **options))
 
     def figures(self, sums, meta):
         loss, tokens = sums
@@ -105,3 +98,20 @@ class CrossEntropy(Objective):
             "bits_per_byte": metrics.bits_per_byte(loss, meta),
             "tokens": int(tokens),
         }
+
+
+def cross_entropies(logits, targets, weights, label_smoothing, z_loss):
+    """[objective, nll] of `Objective.__call__`, float32 [2]."""
+    most = tf.stop_gradient(tf.reduce_max(logits, axis=-1, keepdims=True))
+    shifted = logits - most
+    log_z = tf.math.log(tf.reduce_sum(tf.exp(shifted), axis=-1))  # of what is shifted
+    # Not a gather, whose gradient would be made apart from that of `log_z`.
+    chosen = tf.range(logits.shape[-1]) == targets[..., None]
+    nll = log_z - tf.reduce_sum(tf.where(chosen, shifted, 0.0), axis=-1)
+    objective = nll
+    if label_smoothing:
+        uniform = log_z - tf.reduce_mean(shifted, axis=-1)
+        objective = (1 - label_smoothing) * nll + label_smoothing * uniform
+    if z_loss:
+        objective += z_loss * tf.square(log_z + tf.squeeze(most, -1))
+    return tf.stack([tf.reduce_sum(objective * weights), tf.reduce_sum(nll * weights)])

@@ -6,8 +6,9 @@
 3. `update`: the gradient is divided by the global weight, or by the rows; clipped by global
    norm, once, after the reduction; then the optimizer.
 
-XLA compiles part 1, and where a process has a single replica part 3. Nothing here needs AutoGraph,
-which takes longer over the model's Python code than making the graph of it takes.
+XLA compiles part 1, and where a process has a single replica part 3; where its matrix products are
+not the fastest, it compiles of part 1 the elementwise functions alone. Nothing here needs
+AutoGraph, which takes longer over the model's Python code than making the graph of it takes.
 """
 
 import contextlib
@@ -19,7 +20,9 @@ from trainers.chunked_loss import loss_and_gradients
 from trainers.errors import UserError
 from trainers.loss_scale import make_loss_scale
 from trainers.strategies import num_workers
+from trainers.xla import kernel
 from zoo.layers.dropout import step_seed
+from zoo.layers.fusion import fusing
 
 
 class TrainStep:
@@ -36,7 +39,8 @@ class TrainStep:
       ema_decay: of a moving average of the weights (Polyak and Juditsky 1992); 0 for none.
       seed: of dropout.
       xla: compile the model with XLA.
-      xla_update: compile the optimizer with XLA; None for as `xla` says.
+      xla_parts: compile with XLA the optimizer, and of a model that is not compiled the functions
+        that it `fuse`s (zoo/layers/fusion.py); None for as `xla` says.
       loss_per: "token" for gradients of the mean loss of a token, "row" of a row's summed loss.
       row_tokens: tokens of a row, for the loss scale to begin with.
       share: of the tokens, how many have a weight; see chunked_loss.py.
@@ -62,7 +66,7 @@ class TrainStep:
         ema_decay=0.0,
         seed=0,
         xla=True,
-        xla_update=None,
+        xla_parts=None,
         loss_per="token",
         row_tokens=1,
         share=1.0,
@@ -84,7 +88,7 @@ class TrainStep:
         self.averages = copies_of_replicas([v.value for v in averaged], strategy)
         tokens = rows * row_tokens / (strategy.num_replicas_in_sync * accumulation)
         self.loss_scale = make_loss_scale(model.compute_dtype, tokens)
-        self.compile(xla, xla_update)
+        self.compile(xla, xla_parts)
 
     def check(self, rows):
         replicas = self.strategy.num_replicas_in_sync
@@ -94,14 +98,15 @@ class TrainStep:
                 f"{replicas} x {self.accumulation}"
             )
 
-    def compile(self, xla, xla_update=None):
+    def compile(self, xla, xla_parts=None):
         """Makes the functions anew, with XLA or without."""
+        xla_parts = xla if xla_parts is None else xla_parts
         self.xla = xla
+        self.fuser = kernel if xla_parts and not xla else None
         alone = self.strategy.num_replicas_in_sync == num_workers(self.strategy)
-        xla_update = xla if xla_update is None else xla_update
         self._sums = tf.function(self.sums_of_batch, autograph=False, jit_compile=xla)
         # XLA cannot compile how the replicas of a process wait for each other.
-        self._update = tf.function(self.update, autograph=False, jit_compile=xla_update and alone)
+        self._update = tf.function(self.update, autograph=False, jit_compile=xla_parts and alone)
         self._loop = tf.function(self.loop, autograph=False)
 
     def run(self, iterator, count):
@@ -202,7 +207,7 @@ class TrainStep:
         return sums, [array.concat() for array in states]
 
     def sums_of_micro_batch(self, features, state, seed, scale):
-        with step_seed(seed):
+        with step_seed(seed), fusing(self.fuser):
             sums, gradients, state = loss_and_gradients(
                 self.model, self.objective, features, state, scale, self.share
             )

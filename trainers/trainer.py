@@ -172,7 +172,7 @@ def train(
             ema_decay=ema_decay,
             seed=experiment.seed,
             xla=use_xla(xla),
-            xla_update=use_xla(xla, "float32"),
+            xla_parts=use_xla(xla, "float32"),
             loss_per=loss_per,
             row_tokens=experiment.sequence_length,
             share=share,

@@ -1,4 +1,6 @@
-"""Whether compiling with XLA pays, on this machine at this precision."""
+"""Whether compiling with XLA pays, on this machine at this precision; and single functions compiled."""
+
+import functools
 
 import keras
 import tensorflow as tf
@@ -28,3 +30,43 @@ def computes_bfloat16(cpuinfo="/proc/cpuinfo"):
             return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(file.read().split()))
     except OSError:
         return False
+
+
+@functools.cache
+def kernel(function, **settings):
+    """A function of arrays, compiled for itself, and so its gradient: see `zoo.layers.fusion`.
+
+    Nothing but its arguments is kept for the gradient, which computes the rest once more. All is
+    computed in float32: XLA's CPU backend rounds between the operations of a narrower type, and
+    takes longer over that than over the operations.
+    """
+
+    def wide(*arrays):
+        result = function(*(widened(array) for array in arrays), **settings)
+        return tf.cast(result, arrays[0].dtype)
+
+    @functools.partial(tf.function, jit_compile=True, autograph=False)
+    def forward(*arrays):
+        return wide(*arrays)
+
+    @functools.partial(tf.function, jit_compile=True, autograph=False)
+    def backward(upstream, *arrays):
+        floating = [array for array in arrays if array.dtype.is_floating]
+        with tf.GradientTape() as tape:
+            tape.watch(floating)
+            result = wide(*arrays)
+        return tape.gradient(result, floating, output_gradients=upstream)
+
+    @tf.custom_gradient
+    def differentiable(*arrays):
+        def gradient(upstream):
+            found = iter(backward(upstream, *arrays))
+            return [next(found) if array.dtype.is_floating else None for array in arrays]
+
+        return forward(*arrays), gradient
+
+    return lambda *arrays: differentiable(*(tf.convert_to_tensor(array) for array in arrays))
+
+
+def widened(array):
+    return tf.cast(array, tf.float32) if array.dtype.is_floating else array

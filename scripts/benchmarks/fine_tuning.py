@@ -135,7 +135,7 @@ def make_steps(model):
         ROWS,
         clip_norm=1.0,
         xla=use_xla("auto"),
-        xla_update=use_xla("auto", "float32"),
+        xla_parts=use_xla("auto", "float32"),
     )
     row = batch()
     features = {

@@ -114,7 +114,7 @@ def measure(kind, settings, batch, length, more):
         batch,
         clip_norm=1.0,
         xla=xla,
-        xla_update=use_xla(more.get("xla", "auto"), "float32"),
+        xla_parts=use_xla(more.get("xla", "auto"), "float32"),
         **steps,
     )
     generator = np.random.default_rng(0)

@@ -71,7 +71,7 @@ def trained_by(work, model, optimizer, strategy, xla="auto"):
         work.batch_size,
         clip_norm=1.0,
         xla=use_xla(xla),
-        xla_update=use_xla(xla, "float32"),
+        xla_parts=use_xla(xla, "float32"),
     )
     generator = np.random.default_rng(0)
     shape = (work.batch_size, work.length)

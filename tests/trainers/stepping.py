@@ -175,20 +175,28 @@ WAYS = {
         "accumulation": 2,
         "tokens": 20,
     },
+    "elementwise by XLA": {"xla_parts": True},
+    "2 replicas, 2 micro-batches, chunks, elementwise by XLA": {
+        "strategy": "mirrored",
+        "accumulation": 2,
+        "tokens": 20,
+        "xla_parts": True,
+    },
     "2 workers": {"strategy": "multi_worker", "xla": True},
     "2 workers, 2 micro-batches": {"strategy": "multi_worker", "accumulation": 2},
 }
-one_device, two, four, replicas, both, both_by_xla, in_chunks, workers, both_of_workers = WAYS
+one_device, two, four, replicas, both, both_by_xla, in_chunks, *more = WAYS
+by_parts, in_chunks_by_parts, workers, both_of_workers = more
 OPTIMIZER_OF = {"lstm_lm": "adamw", "decoder_lm": "muon", "encoder_decoder": "adamw"}
 QUICK = {
     "lstm_lm": (two, both, workers),
-    "decoder_lm": (replicas, in_chunks, both_of_workers),
+    "decoder_lm": (replicas, in_chunks, by_parts, both_of_workers),
     "encoder_decoder": (both,),
 }
 SLOW = {  # what takes long to compile, and what differs little from the quick ones
     "lstm_lm": (four, replicas, both_of_workers),
-    "decoder_lm": (four, both, workers),
-    "encoder_decoder": (four, replicas, both_by_xla, workers),
+    "decoder_lm": (four, both, in_chunks_by_parts, workers),
+    "encoder_decoder": (four, replicas, both_by_xla, by_parts, workers),
 }
 
 

@@ -254,17 +254,17 @@ def bfloat16():
 
 
 @pytest.mark.parametrize(
-    "family, by_xla",
+    "family, ways",
     [
-        ("decoder_lm", [False]),
-        pytest.param("lstm_lm", [False, True], marks=pytest.mark.slow),
+        ("decoder_lm", [{"xla": False}, {"xla_parts": True}]),
+        pytest.param("lstm_lm", [{"xla": False}, {"xla": True}], marks=pytest.mark.slow),
     ],
 )
-def test_mixed_bfloat16_trains_with_float32_variables_and_xla_agrees(bfloat16, family, by_xla):
+def test_mixed_bfloat16_trains_with_float32_variables_and_xla_agrees(bfloat16, family, ways):
     # Truth: the same in float32; bfloat16 has 8 bits, so losses agree to some 2^-8.
     losses = []
-    for xla in by_xla:
-        step, plan = make(family, "adamw", xla=xla)
+    for way in ways:
+        step, plan = make(family, "adamw", **way)
         results = step.run(iterator(step, plan), 15)
         losses.append(results[:, 0] / results[:, 1])
         assert {v.dtype for v in step.model.trainable_variables} == {"float32"}

@@ -1,5 +1,7 @@
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from trainers import xla
 
@@ -24,3 +26,51 @@ def test_auto_compiles_but_not_in_bfloat16_where_a_cpu_has_kernels_for_it(
     assert xla.use_xla(True) and not xla.use_xla(False)
     keras.config.set_dtype_policy("float32")
     assert xla.use_xla("auto")
+
+
+def blend(x, y, chosen, *, scale):
+    """Of two floating arrays and one that is none."""
+    return tf.where(chosen, tf.exp(x) * y, scale * x) - x
+
+
+def differentiated(function, x, y, chosen):
+    with tf.GradientTape() as tape:
+        tape.watch([x, y])
+        result = function(x, y, chosen)
+    return [result, *tape.gradient(result, [x, y], output_gradients=tf.cos(result))]
+
+
+def arguments(dtype):
+    generator = np.random.default_rng(0)
+    x, y = (tf.constant(generator.standard_normal((3, 50)), dtype) for _ in range(2))
+    return x, y, tf.constant(generator.random(50) < 0.5)
+
+
+@pytest.mark.parametrize("around", [lambda f: f, tf.function], ids=["eager", "in a graph"])
+def test_a_kernel_and_its_gradient_are_those_of_the_function(around):
+    found = around(lambda *arrays: differentiated(xla.kernel(blend, scale=3.0), *arrays))
+    expected = differentiated(lambda *arrays: blend(*arrays, scale=3.0), *arguments("float32"))
+    for each, other in zip(found(*arguments("float32")), expected, strict=True):
+        np.testing.assert_allclose(each, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_kernel_computes_in_float32_and_rounds_once():
+    # Truth: the function of the same numbers in float32.
+    narrow = arguments("bfloat16")
+    found = differentiated(xla.kernel(blend, scale=3.0), *narrow)
+    x, y, chosen = (xla.widened(array) for array in narrow)
+    with tf.GradientTape() as tape:
+        tape.watch([x, y])
+        result = blend(x, y, chosen, scale=3.0)
+    upstream = tf.cast(tf.cos(tf.cast(result, "bfloat16")), "float32")
+    expected = [result, *tape.gradient(result, [x, y], output_gradients=upstream)]
+    for each, other in zip(found, expected, strict=True):
+        assert each.dtype == "bfloat16"
+        np.testing.assert_allclose(tf.cast(each, "float32"), other, rtol=2**-8, atol=1e-6)
+    plain = tf.cast(blend(*narrow, scale=3.0), "float32")  # which rounds at every operation
+    assert np.abs(plain - result).max() > 2 * np.abs(tf.cast(found[0], "float32") - result).max()
+
+
+def test_a_function_has_one_kernel_for_each_setting():
+    assert xla.kernel(blend, scale=3.0) is xla.kernel(blend, scale=3.0)
+    assert xla.kernel(blend, scale=3.0) is not xla.kernel(blend, scale=2.0)

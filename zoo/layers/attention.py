@@ -1,9 +1,12 @@
 """Attention: the one formula, its masks, and the layers that project into and out of it."""
 
+import itertools
+
 import keras
 from keras import ops
 
 from zoo.layers.dense import dense
+from zoo.layers.fusion import fuse
 from zoo.layers.norms import EPSILON, norm
 from zoo.layers.positions import rotate
 
@@ -37,23 +40,37 @@ def attend(queries, keys, values, mask, bias=None, scale=None):
     queries = ops.reshape(heads_first(queries * scale), folded)
     # Not `matmul` with a transpose, which XLA would carry out at every step of decoding.
     scores = [ops.einsum("...td,...sd->...ts", queries, part) for part in keys]
-    scores = ops.cast(ops.reshape(joined(scores), unfolded), "float32")  # [B, H, T, S]
-    if bias is not None:
-        scores = scores + ops.cast(bias, "float32")
-    weights = ops.softmax(ops.where(mask, scores, FORBIDDEN), axis=-1)
+    scores = ops.reshape(joined(scores), unfolded)  # [B, H, T, S]
+    weights = fuse(masked_softmax, scores, mask, bias)
     weights = ops.reshape(ops.cast(weights, values[0].dtype), folded)
-    mixed, first = 0, 0
-    for part in values:
-        slots = ops.shape(part)[2]
-        mixed = mixed + ops.matmul(weights[..., first : first + slots], part)
-        first += slots
-    mixed = heads_first(ops.reshape(mixed, unfolded))  # [B, T, H, D]
-    reachable = ops.transpose(ops.any(mask, axis=-1, keepdims=True), (0, 2, 1, 3))
-    return ops.where(reachable, mixed, ops.zeros_like(mixed))
+    mixed = 0
+    for part, shares in zip(values, parted(weights, values), strict=True):
+        mixed = mixed + ops.matmul(shares, part)
+    return heads_first(ops.reshape(mixed, unfolded))  # [B, T, H, D]
+
+
+def masked_softmax(scores, mask, bias=None):
+    """Softmax over the last axis of what `mask` allows, in float32; dtype of `scores`.
+
+    A row of which it allows nothing has zeros.
+    """
+    wide = ops.cast(scores, "float32")
+    if bias is not None:
+        wide = wide + ops.cast(bias, "float32")
+    weights = ops.softmax(ops.where(mask, wide, FORBIDDEN), axis=-1)
+    return ops.cast(ops.where(mask, weights, 0.0), scores.dtype)
 
 
 def joined(parts):
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+
+
+def parted(weights, values):
+    """The weights [..., S] of each part of the values [..., S_i, D]."""
+    if len(values) == 1:
+        return [weights]
+    *ends, _ = itertools.accumulate(ops.shape(part)[2] for part in values)
+    return [weights[..., first:end] for first, end in zip([0, *ends], [*ends, None], strict=True)]
 
 
 def heads_first(x):

@@ -11,19 +11,22 @@ class Dense(keras.layers.Dense):
     compacted = None
     moments = None  # of the inputs, while a model observes them; see rounding.py
 
-    def call(self, x, training=None):
+    def call(self, x):
+        y = self.product(x)
+        return y if self.bias is None else y + self.bias
+
+    def product(self, x):
+        """Without the bias."""
         if self.moments is not None:
             rows = ops.convert_to_numpy(ops.reshape(x, (-1, x.shape[-1]))).astype("float64")
             self.moments = self.moments + rows.T @ rows
-        if self.compacted is None and not self.lora_enabled:
-            return super().call(x, training=training)
         y = self.compacted(x) if self.compacted else ops.matmul(x, self._kernel)
         if self.lora_enabled:
             # Not Keras' sum of matrices, whose gradient is as large as that of the matrix.
             low = ops.matmul(x, ops.cast(self.lora_kernel_a, x.dtype))
             update = ops.matmul(low, ops.cast(self.lora_kernel_b, x.dtype))
             y = y + self.lora_alpha / self.lora_rank * update
-        return y if self.bias is None else y + self.bias
+        return y
 
     def compact(self, kind):
         """Keeps the kernel as a `Compact` of this kind; there is no training it any more."""

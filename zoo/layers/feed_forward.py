@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from zoo.layers.dense import dense
+from zoo.layers.fusion import fuse
 
 
 def squared_relu(x):
@@ -49,10 +50,14 @@ class FeedForward(keras.layers.Layer):
         self.built = True
 
     def call(self, x):
-        hidden = self.up(x)
-        if self.activation in GATED:
-            gate, hidden = ops.split(hidden, 2, axis=-1)
-            hidden = ACTIVATIONS[self.activation](gate) * hidden
-        else:
-            hidden = ACTIVATIONS[self.activation](hidden)
+        hidden = fuse(activate, self.up.product(x), self.up.bias, activation=self.activation)
         return self.down(hidden)
+
+
+def activate(x, bias=None, *, activation):
+    """x [..., H] -> [..., H], or [..., H / 2] where the first half gates the second."""
+    x = x if bias is None else x + bias
+    if activation in GATED:
+        gate, x = ops.split(x, 2, axis=-1)
+        return ACTIVATIONS[activation](gate) * x
+    return ACTIVATIONS[activation](x)

@@ -1,7 +1,9 @@
-"""Normalisation by name: LayerNorm and RMSNorm come from Keras, the gainless RMSNorm from here."""
+"""Normalisation by name."""
 
 import keras
 from keras import ops
+
+from zoo.layers.fusion import fuse
 
 EPSILON = 1e-5
 
@@ -19,15 +21,29 @@ def norm(kind, width, name=None, epsilon=EPSILON):
       ValueError: for another `kind`.
     """
     if kind == "layer":
-        layer = keras.layers.LayerNormalization(epsilon=epsilon, name=name)
+        layer = LayerNorm(epsilon=epsilon, name=name)
     elif kind == "rms":
-        layer = keras.layers.RMSNormalization(epsilon=epsilon, name=name)
+        layer = RMSNorm(epsilon=epsilon, name=name)
     elif kind == "rms_without_gain":
         return RMSNormWithoutGain(epsilon, name=name)
     else:
         raise ValueError(f"norm {kind!r} is none of 'layer', 'rms', 'rms_without_gain'")
     layer.build((None, width))
     return layer
+
+
+class LayerNorm(keras.layers.LayerNormalization):
+    """Keras' own, `fuse`d."""
+
+    def call(self, x):
+        return fuse(ops.layer_normalization, x, self.gamma, self.beta, epsilon=self.epsilon)
+
+
+class RMSNorm(keras.layers.RMSNormalization):
+    """Keras' own, `fuse`d."""
+
+    def call(self, x):
+        return fuse(ops.rms_normalization, x, self.scale, epsilon=self.epsilon)
 
 
 class RMSNormWithoutGain(keras.layers.Layer):
@@ -39,6 +55,10 @@ class RMSNormWithoutGain(keras.layers.Layer):
         self.built = True
 
     def call(self, x):
-        wide = ops.cast(x, "float32")
-        scale = ops.rsqrt(ops.mean(ops.square(wide), axis=-1, keepdims=True) + self.epsilon)
-        return ops.cast(wide * scale, x.dtype)
+        return fuse(divided_by_rms, x, epsilon=self.epsilon)
+
+
+def divided_by_rms(x, epsilon):
+    wide = ops.cast(x, "float32")
+    scale = ops.rsqrt(ops.mean(ops.square(wide), axis=-1, keepdims=True) + epsilon)
+    return ops.cast(wide * scale, x.dtype)

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from zoo.layers import initializers
+from zoo.layers.fusion import fuse
 
 SCALINGS = (
     {"factor"},
@@ -103,7 +104,11 @@ def frequencies(head_width, base, scaling=None):
 
 def rotate(x, rotation):
     """Turns [B, T, H, D] by what `rotation` returned."""
-    cosines, sines = (ops.cast(part, x.dtype) for part in rotation)
+    return fuse(rotated, x, *rotation)
+
+
+def rotated(x, cosines, sines):
+    cosines, sines = (ops.cast(part, x.dtype) for part in (cosines, sines))
     first, second = ops.split(x, 2, axis=-1)
     return ops.concatenate(
         [first * cosines - second * sines, second * cosines + first * sines], axis=-1

@@ -1,0 +1,36 @@
+"""Functions whose elementwise work a trainer may have compiled into one kernel each."""
+
+import contextlib
+
+_compile = None
+
+
+@contextlib.contextmanager
+def fusing(compile):
+    """Makes `fuse` compile its functions inside.
+
+    Args:
+      compile: of (function, settings) to a function of the same arrays, which can be differentiated;
+        None to leave functions as they are.
+    """
+    global _compile
+    outer, _compile = _compile, compile
+    try:
+        yield
+    finally:
+        _compile = outer
+
+
+def fuse(function, *arrays, **settings):
+    """`function(*arrays, **settings)`, inside of `fusing` as one kernel and in float32 throughout.
+
+    Args:
+      function: a module's own, without variables or randomness: one that is made anew at every
+        call would be compiled anew.
+      arrays: of which the first gives the result's dtype, and the last may be None: left out.
+      settings: hashable.
+    """
+    arrays = [array for array in arrays if array is not None]
+    if _compile is None:
+        return function(*arrays, **settings)
+    return _compile(function, **settings)(*arrays)
