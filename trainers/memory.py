@@ -24,7 +24,7 @@ RUNTIME = 192 * 2**20  # of compilation and the loop, whatever the model,
 A_BLOCK = 20 * 2**20  # and of a block's part of them
 VALUES = 1.15  # of what is kept, with what is there for a moment
 SCORES = 1.5  # the same of attention's weights
-UNFUSED = 1.4  # without XLA, elementwise operations keep their inputs too
+UNFUSED = 1.4  # without any XLA, elementwise operations keep their inputs too
 LOGITS = 3  # logits, probabilities and gradient of a chunk
 
 CLEARLY = 1.3  # refused is what is that much above: the estimate may be wrong by as much
@@ -40,7 +40,7 @@ class Plan:
       length, source_length: tokens of a row of the decoder, of the encoder.
       accumulation: micro-batches.
       averages: whether an average of the weights is kept.
-      xla: whether the model is compiled.
+      xla: whether XLA compiles the model, or the functions in it that are `fuse`d.
       rematerialise: whether blocks are recomputed in the backward pass.
     """
 

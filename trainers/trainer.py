@@ -135,7 +135,7 @@ def train(
         model, tokenizer = experiment.make(directory, strategy, anew=newest is None)
         freeze(model, frozen)
         if check_memory:
-            of_a_step = accumulation, ema_decay > 0, use_xla(xla)
+            of_a_step = accumulation, ema_decay > 0, use_xla(xla, "float32")
             rule = optimizer(learning_rate=learning_rate)
             check_run(experiment, model, rule, strategy, *of_a_step)
         plan = experiment.make_plan("train", model, tokenizer, directory, training=True)

@@ -90,7 +90,8 @@ def measure(kind, settings, batch, length, more):
     model = getattr(zoo, kind)(**settings)
     if more.get("lora"):
         LoRA().apply(model)
-    xla, source = use_xla(more.get("xla", "auto")), more.get("source", 0)
+    choice, source = more.get("xla", "auto"), more.get("source", 0)
+    xla_parts = use_xla(choice, "float32")
     steps = {name: more[name] for name in ("accumulation", "ema_decay") if name in more}
     plan = memory.Plan(
         batch,
@@ -98,7 +99,7 @@ def measure(kind, settings, batch, length, more):
         source,
         more.get("accumulation", 1),
         averages="ema_decay" in more,
-        xla=xla,
+        xla=xla_parts,
         rematerialise=settings.get("rematerialise", False),
     )
     slots = memory.slot_bytes(keras.optimizers.AdamW(), model.trainable_variables)
@@ -113,8 +114,8 @@ def measure(kind, settings, batch, length, more):
         tf.distribute.get_strategy(),
         batch,
         clip_norm=1.0,
-        xla=xla,
-        xla_parts=use_xla(more.get("xla", "auto"), "float32"),
+        xla=use_xla(choice),
+        xla_parts=xla_parts,
         **steps,
     )
     generator = np.random.default_rng(0)

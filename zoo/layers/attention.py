@@ -46,19 +46,18 @@ def attend(queries, keys, values, mask, bias=None, scale=None):
     mixed = 0
     for part, shares in zip(values, parted(weights, values), strict=True):
         mixed = mixed + ops.matmul(shares, part)
-    return heads_first(ops.reshape(mixed, unfolded))  # [B, T, H, D]
+    mixed = heads_first(ops.reshape(mixed, unfolded))  # [B, T, H, D]
+    # Here and not of the weights, which would then be kept for the gradient twice.
+    reachable = ops.transpose(ops.any(mask, axis=-1, keepdims=True), (0, 2, 1, 3))
+    return ops.where(reachable, mixed, ops.zeros_like(mixed))
 
 
 def masked_softmax(scores, mask, bias=None):
-    """Softmax over the last axis of what `mask` allows, in float32; dtype of `scores`.
-
-    A row of which it allows nothing has zeros.
-    """
+    """Softmax over the last axis of what `mask` allows, in float32; dtype of `scores`."""
     wide = ops.cast(scores, "float32")
     if bias is not None:
         wide = wide + ops.cast(bias, "float32")
-    weights = ops.softmax(ops.where(mask, wide, FORBIDDEN), axis=-1)
-    return ops.cast(ops.where(mask, weights, 0.0), scores.dtype)
+    return ops.cast(ops.softmax(ops.where(mask, wide, FORBIDDEN), axis=-1), scores.dtype)
 
 
 def joined(parts):
