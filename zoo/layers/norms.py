@@ -55,10 +55,4 @@ class RMSNormWithoutGain(keras.layers.Layer):
         self.built = True
 
     def call(self, x):
-        return fuse(divided_by_rms, x, epsilon=self.epsilon)
-
-
-def divided_by_rms(x, epsilon):
-    wide = ops.cast(x, "float32")
-    scale = ops.rsqrt(ops.mean(ops.square(wide), axis=-1, keepdims=True) + epsilon)
-    return ops.cast(wide * scale, x.dtype)
+        return fuse(ops.rms_normalization, x, epsilon=self.epsilon)
