@@ -6,6 +6,9 @@ import math
 
 import tensorflow as tf
 
+from zoo.layers.fusion import fuse
+from zoo.model import finished, unfinished
+
 # Logits in one chunk, 128 MiB of float32. Each chunk adds to the gradient of the whole softmax
 # matrix: at V 50,000 half as many took 7 % of a step, these 3 %, and twice as many no less, by
 # one run each (docs/benchmarks.md, "Memory").
@@ -45,9 +48,11 @@ def loss_and_gradients(model, objective, features, state, scale=1.0, share=1.0):
     def differentiate(hidden, targets, weights):
         with tf.GradientTape() as head:
             head.watch(hidden)
-            value, nll = objective(model.logits(hidden), targets, weights)
-            value *= scale
-        of_hidden, *gradients = head.gradient(value, [hidden, *variables])
+            *parts, soft_cap = unfinished(model, hidden)
+            parts = [tf.convert_to_tensor(part) for part in parts if part is not None]
+        settings = {"objective": objective, "soft_cap": soft_cap}
+        nll, *slopes = fuse(nll_and_slopes, targets, weights, scale, *parts, **settings)
+        of_hidden, *gradients = head.gradient(parts, [hidden, *variables], slopes)
         reached = {i: dense(g) for i, g in enumerate(gradients) if g is not None}
         return {"nll": nll, "gradients": reached}, of_hidden
 
@@ -66,6 +71,22 @@ def loss_and_gradients(model, objective, features, state, scale=1.0, share=1.0):
     if measured is None:
         measured = [sums["nll"], tf.reduce_sum(weights)]
     return measured, gradients, state
+
+
+def nll_and_slopes(targets, weights, scale, *parts, objective, soft_cap):
+    """The summed loss of tokens, and the gradient of each part of their logits.
+
+    In one, for what would be kept or computed anew for the gradients is as large as the logits.
+
+    Args:
+      targets, weights, scale, objective: see `loss_and_gradients`.
+      parts, soft_cap: of `zoo.model.unfinished`.
+    """
+    with tf.GradientTape() as tape:
+        tape.watch(parts)
+        value, nll = objective(finished(*parts, soft_cap=soft_cap), targets, weights)
+        value *= scale
+    return nll, *tape.gradient(value, parts)
 
 
 def log_probabilities(model, hidden, targets, counted=None, share=1.0):

@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from trainers import metrics
 from trainers.errors import UserError
-from zoo.layers.fusion import fuse
 
 
 class Objective:
@@ -86,8 +85,7 @@ class CrossEntropy(Objective):
         self.z_loss = z_loss
 
     def __call__(self, logits, targets, weights):
-        options = {"label_smoothing": self.label_smoothing, "z_loss": self.z_loss}
-        return tf.unstack(fuse(cross_entropies, logits, targets, weights, **options))
+        return cross_entropies(logits, targets, weights, self.label_smoothing, self.z_loss)
 
     def figures(self, sums, meta):
         loss, tokens = sums
@@ -101,17 +99,35 @@ class CrossEntropy(Objective):
 
 
 def cross_entropies(logits, targets, weights, label_smoothing, z_loss):
-    """[objective, nll] of `Objective.__call__`, float32 [2]."""
-    most = tf.stop_gradient(tf.reduce_max(logits, axis=-1, keepdims=True))
-    shifted = logits - most
-    log_z = tf.math.log(tf.reduce_sum(tf.exp(shifted), axis=-1))  # of what is shifted
-    # Not a gather, whose gradient would be made apart from that of `log_z`.
-    chosen = tf.range(logits.shape[-1]) == targets[..., None]
-    nll = log_z - tf.reduce_sum(tf.where(chosen, shifted, 0.0), axis=-1)
-    objective = nll
-    if label_smoothing:
-        uniform = log_z - tf.reduce_mean(shifted, axis=-1)
-        objective = (1 - label_smoothing) * nll + label_smoothing * uniform
-    if z_loss:
-        objective += z_loss * tf.square(log_z + tf.squeeze(most, -1))
-    return tf.stack([tf.reduce_sum(objective * weights), tf.reduce_sum(nll * weights)])
+    """(objective, nll) of `Objective.__call__`."""
+    targets = tf.convert_to_tensor(targets)
+
+    @tf.custom_gradient
+    def sums(logits, weights):
+        most = tf.reduce_max(logits, axis=-1)
+        shares = tf.exp(logits - most[..., None])
+        total = tf.reduce_sum(shares, axis=-1)
+        log_z = tf.math.log(total) + most
+        nll = log_z - tf.gather(logits, targets, batch_dims=targets.shape.rank)
+        objective = nll
+        if label_smoothing:
+            uniform = log_z - tf.reduce_mean(logits, axis=-1)
+            objective = (1 - label_smoothing) * nll + label_smoothing * uniform
+        if z_loss:
+            objective += z_loss * tf.square(log_z)
+
+        # Written down, for what differentiation would make of it takes half as long again.
+        def gradient(of_objective, of_nll):
+            learned, told = of_objective * weights, of_nll * weights
+            of_log_z = learned * (1 + 2 * z_loss * log_z) + told
+            of_target = -(1 - label_smoothing) * learned - told
+            chosen = tf.range(logits.shape[-1]) == targets[..., None]
+            of_logits = shares * (of_log_z / total)[..., None]
+            of_logits += tf.where(chosen, of_target[..., None], 0.0)
+            if label_smoothing:
+                of_logits -= (label_smoothing / logits.shape[-1] * learned)[..., None]
+            return of_logits, of_objective * objective + of_nll * nll
+
+        return (tf.reduce_sum(objective * weights), tf.reduce_sum(nll * weights)), gradient
+
+    return sums(logits, weights)

@@ -41,32 +41,41 @@ def kernel(function, **settings):
     takes longer over that than over the operations.
     """
 
-    def wide(*arrays):
-        result = function(*(widened(array) for array in arrays), **settings)
-        return tf.cast(result, arrays[0].dtype)
+    plain = functools.partial(function, **settings)
+
+    def wide(arrays):
+        found = plain(*(widened(array) for array in arrays))
+        return tf.nest.map_structure(tf.cast, found, dtypes_of(plain, arrays))
 
     @functools.partial(tf.function, jit_compile=True, autograph=False)
-    def forward(*arrays):
-        return wide(*arrays)
+    def forward(arrays):
+        return wide(arrays)
 
     @functools.partial(tf.function, jit_compile=True, autograph=False)
-    def backward(upstream, *arrays):
+    def backward(upstream, arrays):
         floating = [array for array in arrays if array.dtype.is_floating]
         with tf.GradientTape() as tape:
             tape.watch(floating)
-            result = wide(*arrays)
-        return tape.gradient(result, floating, output_gradients=upstream)
+            found = wide(arrays)
+        return tape.gradient(tf.nest.flatten(found), floating, output_gradients=upstream)
 
     @tf.custom_gradient
     def differentiable(*arrays):
-        def gradient(upstream):
-            found = iter(backward(upstream, *arrays))
+        def gradient(*upstream):
+            found = iter(backward(upstream, arrays))
             return [next(found) if array.dtype.is_floating else None for array in arrays]
 
-        return forward(*arrays), gradient
+        return forward(arrays), gradient
 
     return lambda *arrays: differentiable(*(tf.convert_to_tensor(array) for array in arrays))
 
 
 def widened(array):
     return tf.cast(array, tf.float32) if array.dtype.is_floating else array
+
+
+def dtypes_of(function, arrays):
+    """Of what a function returns: a nest."""
+    specs = [tf.TensorSpec(array.shape, array.dtype) for array in arrays]
+    found = tf.function(function, autograph=False).get_concrete_function(*specs)
+    return tf.nest.map_structure(lambda spec: spec.dtype, found.structured_outputs)

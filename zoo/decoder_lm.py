@@ -54,7 +54,7 @@ class DecoderLM(LanguageModel):
       short_convolution: tokens, the own included, that a token's vector is made of before the first
         block, see `ShortConvolution`; None for the own alone.
       begin_token: the token that is read where a text begins, in place of <eos>, 0.
-      logit_soft_cap: logits become cap * tanh(logits / cap) (Gemma Team 2024); None for none.
+      logit_soft_cap: see `finished` in model.py; None for none.
       window: tokens back that attention sees, itself included; None for all.
       dropout: rate after the embedding and on every sublayer's output.
       token_dropout: rate at which whole token vectors are left out (Iyyer et al. 2015, 3.1).
@@ -230,11 +230,8 @@ class DecoderLM(LanguageModel):
             tokens = ops.where(tokens == 0, self.begin_token, tokens)
         return self.embedding(tokens)
 
-    def logits(self, hidden):
-        logits = self.embedding(hidden, to_logits=True)
-        if self.logit_soft_cap is not None:
-            logits = self.logit_soft_cap * ops.tanh(logits / self.logit_soft_cap)
-        return logits
+    def logit_parts(self, hidden):
+        return self.embedding(hidden, to_logits=True), None, self.logit_soft_cap
 
     def start(self, batch_size, max_length, features=None):
         padding = (features or {}).get("padding")

@@ -274,8 +274,8 @@ class EncoderDecoder(LanguageModel):
         x = x if self.decoder_norm is None else self.decoder_norm(x)
         return x if self.logit_scale == 1.0 else x * ops.cast(self.logit_scale, x.dtype)
 
-    def logits(self, hidden):
-        return self.embedding(hidden, to_logits=True)
+    def logit_parts(self, hidden):
+        return self.embedding(hidden, to_logits=True), self.embedding.bias, None
 
     def start(self, batch_size, max_length, features=None):
         if features is None or "source" not in features:

@@ -83,8 +83,8 @@ class LSTMLM(LanguageModel):
         x = self.dropouts[-1](x, training=training)
         return ops.transpose(x, (1, 0, 2)), new_state
 
-    def logits(self, hidden):
-        return self.embedding(hidden, to_logits=True)
+    def logit_parts(self, hidden):
+        return self.embedding(hidden, to_logits=True), self.embedding.bias, None
 
     def start(self, batch_size, max_length, features=None):
         padding = (features or {}).get("padding")

@@ -18,7 +18,7 @@ class LanguageModel(keras.Model):
     Saved with Keras they are made again from their constructor's arguments, in the
     precision that is Keras' policy then.
 
-    A family provides `hidden`, `logits`, `start`, `read` and
+    A family provides `hidden`, `logits` or `logit_parts`, `start`, `read` and
     `matmul_flops_per_token`; a recurrent one also `initial_state`.
     """
 
@@ -74,6 +74,14 @@ class LanguageModel(keras.Model):
 
     def logits(self, hidden):
         """[..., width] -> float32 [..., V]."""
+        return finished(*self.logit_parts(hidden))
+
+    def logit_parts(self, hidden):
+        """What `finished` makes the logits of, where a family does not define these itself.
+
+        Kept apart from `logits` so that a loss can finish them as it reads them: in a narrow
+        compute dtype they are then never there in float32.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines no `logits`")
 
     def initial_state(self, batch_size):
@@ -188,6 +196,27 @@ class LanguageModel(keras.Model):
     def train_flops_per_token(self, sequence_length, source_length=0, predicted=1.0):
         """Forward and backward: three times the forward pass (Chowdhery et al. 2022, appendix B)."""
         return 3 * self.matmul_flops_per_token(sequence_length, source_length, predicted)
+
+
+def finished(products, bias=None, soft_cap=None):
+    """Logits, float32 [..., V].
+
+    Args:
+      products: [..., V], of hidden vectors and softmax weights.
+      bias: [V], or None.
+      soft_cap: logits become soft_cap * tanh(logits / soft_cap) (Gemma Team 2024); None for none.
+    """
+    logits = ops.cast(products, "float32")
+    if bias is not None:
+        logits += ops.cast(bias, "float32")
+    return logits if soft_cap is None else soft_cap * ops.tanh(logits / soft_cap)
+
+
+def unfinished(model, hidden):
+    """What `finished` makes a model's logits of."""
+    if type(model).logits is LanguageModel.logits:
+        return model.logit_parts(hidden)
+    return model.logits(hidden), None, None
 
 
 def positions_of(features):

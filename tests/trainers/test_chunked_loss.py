@@ -8,12 +8,23 @@ import tensorflow as tf
 from tests.trainers.stepping import FAMILIES, ROWS, V, plan_of
 from trainers import chunked_loss
 from trainers.losses import CrossEntropy
+from trainers.xla import kernel
 from zoo import DecoderLM
+from zoo.layers.fusion import fusing
+
+
+class Tempered(DecoderLM):
+    """Makes its logits in its own way, and says nothing of their parts."""
+
+    def logits(self, hidden):
+        return 0.5 * super().logits(hidden)
+
 
 SEVERAL = 40  # tokens in a chunk: divides no batch here
 MODELS = {
     **{name: FAMILIES[name] for name in ("lstm_lm", "decoder_lm", "encoder_decoder", "bigram")},
     "tied, soft cap": lambda: DecoderLM(V, 1, 16, 2, tie_embeddings=True, logit_soft_cap=2.0),
+    "own logits": lambda: Tempered(V, 1, 16, 2),
 }
 
 
@@ -91,6 +102,13 @@ def test_loss_gradients_and_state_are_those_of_the_whole(name, tokens, tokens_in
 def test_so_they_are_by_xla(name, dynamic, tokens_in_a_chunk):
     tokens_in_a_chunk(SEVERAL)
     assert_close(*both(name, xla=True, dynamic=dynamic), tolerance=2e-6)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_so_they_are_with_kernels(name, tokens_in_a_chunk):
+    tokens_in_a_chunk(SEVERAL)
+    with fusing(kernel):
+        assert_close(*both(name, scale=2.0), tolerance=5e-6)
 
 
 @pytest.mark.parametrize("tokens", [1000, SEVERAL])

@@ -77,6 +77,40 @@ def test_gradient_is_probability_less_target():
     np.testing.assert_allclose(tape.gradient(objective, logits), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("around", [lambda f: f, tf.function], ids=["eager", "in a graph"])
+@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.2, "z_loss": 0.03}])
+def test_gradient_is_that_of_the_formula(settings, around):
+    # Truth: automatic differentiation of the formulas in float64, of both sums.
+    logits, targets, weights = made()
+
+    def mixture(objective, nll):
+        return objective + 0.3 * nll
+
+    with tf.GradientTape() as tape:
+        wide = tf.constant(logits, "float64"), tf.constant(weights, "float64")
+        tape.watch(wide)
+        log_p = tf.nn.log_softmax(wide[0])
+        share = settings.get("label_smoothing", 0.0)
+        one_hot = tf.one_hot(targets, V, dtype="float64")
+        objective = -tf.reduce_sum(((1 - share) * one_hot + share / V) * log_p, -1)
+        log_z = tf.reduce_logsumexp(wide[0], -1)
+        objective += settings.get("z_loss", 0.0) * log_z**2
+        nll = -tf.reduce_sum(one_hot * log_p, -1)
+        truth = mixture(tf.reduce_sum(objective * wide[1]), tf.reduce_sum(nll * wide[1]))
+    expected = tape.gradient(truth, wide)
+
+    @around
+    def gradients(logits, weights):
+        with tf.GradientTape() as tape:
+            tape.watch([logits, weights])
+            value = mixture(*CrossEntropy(**settings)(logits, targets, weights))
+        return tape.gradient(value, [logits, weights])
+
+    found = gradients(tf.constant(logits), tf.constant(weights))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_large_logits_stay_finite():
     logits, targets, weights = made()
     assert np.isfinite(CrossEntropy(0.1, 1e-4)(logits * 1e4, targets, weights)).all()

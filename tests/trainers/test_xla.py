@@ -71,6 +71,30 @@ def test_a_kernel_computes_in_float32_and_rounds_once():
     assert np.abs(plain - result).max() > 2 * np.abs(tf.cast(found[0], "float32") - result).max()
 
 
+def parted(x, y, chosen):
+    """Several results, one of them in float32 whatever comes in."""
+    return {"sum": x + y, "square": (tf.cast(x, "float32") ** 2, chosen)}
+
+
+def test_several_results_keep_their_dtypes_and_have_gradients():
+    x, y, chosen = arguments("bfloat16")
+    with tf.GradientTape() as tape:
+        tape.watch([x, y])
+        found = xla.kernel(parted)(x, y, chosen)
+        value = tf.reduce_sum(tf.cast(found["sum"], "float32") * 2) + tf.reduce_sum(
+            found["square"][0]
+        )
+    assert tf.nest.map_structure(lambda part: part.dtype.name, found) == {
+        "sum": "bfloat16",
+        "square": ("float32", "bool"),
+    }
+    np.testing.assert_allclose(found["square"][0], tf.cast(x, "float32") ** 2, rtol=1e-6)
+    of_x, of_y = tape.gradient(value, [x, y])
+    assert of_x.dtype == of_y.dtype == "bfloat16"
+    np.testing.assert_array_equal(of_x, tf.cast(2 + 2 * tf.cast(x, "float32"), "bfloat16"))
+    np.testing.assert_array_equal(of_y, tf.fill(y.shape, tf.constant(2, "bfloat16")))
+
+
 def test_a_function_has_one_kernel_for_each_setting():
     assert xla.kernel(blend, scale=3.0) is xla.kernel(blend, scale=3.0)
     assert xla.kernel(blend, scale=3.0) is not xla.kernel(blend, scale=2.0)

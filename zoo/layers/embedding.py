@@ -24,28 +24,28 @@ class TokenEmbedding(keras.layers.Layer):
         super().__init__(**kwargs)
         self.vocabulary_size = vocabulary_size
         shape = (vocabulary_size, width)
-        self.table = self.add_weight(shape, initializer, name="embedding")
+        # No autocast: few rows are looked up, and the table is not cast whole for them.
+        self.table = self.add_weight(shape, initializer, autocast=False, name="embedding")
         # Stored [V, D] as the table is, so that one row lies together when decoding reads it.
         self.head = None
         if head_initializer is not None:
-            self.head = self.add_weight(shape, head_initializer, name="head_embedding")
+            self.head = self.add_weight(
+                shape, head_initializer, autocast=False, name="head_embedding"
+            )
         self.bias = self.add_weight((vocabulary_size,), "zeros", name="bias") if head_bias else None
         self.compacted = None
         self.built = True
 
     def call(self, x, to_logits=False):
-        """int32 [...] -> [..., D]; with `to_logits`, [..., D] -> float32 [..., V]."""
-        if not to_logits:
+        """int32 [...] -> [..., D]; with `to_logits`, [..., D] -> [..., V], without the bias."""
+        if to_logits:
             if self.compacted:
-                return self.compacted[0].rows(x)
-            return ops.take(self.table, x, axis=0)
-        if self.compacted:
-            logits = self.compacted[-1](x)
-        else:
+                return self.compacted[-1](x)
             weights = self.table if self.head is None else self.head
-            logits = ops.matmul(x, ops.transpose(weights))
-        logits = ops.cast(logits, "float32")
-        return logits if self.bias is None else logits + ops.cast(self.bias, "float32")
+            return product_with_rows(x, ops.cast(weights, self.compute_dtype))
+        if self.compacted:
+            return self.compacted[0].rows(x)
+        return ops.cast(ops.take(self.table, x, axis=0), self.compute_dtype)
 
     def compact(self, kind):
         """Keeps the table and the softmax weights as `Compact` of this kind."""
@@ -53,3 +53,18 @@ class TokenEmbedding(keras.layers.Layer):
         compacted = [Compact(getattr(self, name), kind) for name in names]
         forget(self, *names)
         self.compacted = compacted
+
+
+@ops.custom_gradient
+def product_with_rows(x, matrix):
+    """[..., D] times each row of a matrix [V, D]: [..., V].
+
+    The gradient of the matrix comes as [V, D]. By itself it would be that of the transpose, [D, V]:
+    a slower product in bfloat16, and transposed after.
+    """
+
+    def gradient(upstream):
+        rows, of_rows = (ops.reshape(part, (-1, part.shape[-1])) for part in (x, upstream))
+        return ops.matmul(upstream, matrix), ops.matmul(ops.transpose(of_rows), rows)
+
+    return ops.matmul(x, ops.transpose(matrix)), gradient

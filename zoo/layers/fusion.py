@@ -26,8 +26,8 @@ def fuse(function, *arrays, **settings):
 
     Args:
       function: a module's own, without variables or randomness: one that is made anew at every
-        call would be compiled anew.
-      arrays: of which the first gives the result's dtype, and the last may be None: left out.
+        call would be compiled anew. Its result has the dtype that it has of the arrays as they are.
+      arrays: of which the last may be None: left out.
       settings: hashable.
     """
     arrays = [array for array in arrays if array is not None]
