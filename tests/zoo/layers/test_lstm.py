@@ -5,7 +5,9 @@ import pytest
 from keras import ops
 
 from tests.zoo.gradients import gradients
-from zoo.layers.lstm import LSTM, recur, recurrence
+from zoo.layers import lstm
+from zoo.layers.fusion import fusing
+from zoo.layers.lstm import LSTM, recur, recurrence, slopes
 
 T, B, INPUT, WIDTH = 6, 3, 5, 4
 KEEP = np.ones((T, B, 1), "float32")
@@ -99,3 +101,19 @@ def test_a_state_of_zeros_is_a_state_forgotten(layer):
     forgotten, _ = layer(x, np.concatenate([0 * KEEP[:1], KEEP[1:]]), state)
     fresh, _ = layer(x, KEEP, layer.initial_state(B))
     np.testing.assert_allclose(forgotten, fresh, atol=1e-6)
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_a_narrow_loop_may_be_compiled_and_so_may_its_gradient(narrow, monkeypatch):
+    def compile(function):
+        handed.append(function)
+        return function
+
+    monkeypatch.setattr(lstm, "NARROW", WIDTH if narrow else WIDTH - 1)
+    handed = []
+    plain = gradients(loss(recur), arguments())
+    with fusing(compile):
+        found = gradients(loss(recur), arguments())
+    for one, other in zip(found, plain, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert handed == ([recurrence, slopes] if narrow else [])
