@@ -158,8 +158,10 @@ def over_chunks(function, model, hidden, *of_tokens, counted=None, share=1.0):
         return i + 1, tf.nest.map_structure(tf.add, sums, more), results.write(i, result)
 
     # Chunks do not wait for each other's logits but by this: two at once would be twice as many.
+    with tf.control_dependencies([result]):
+        second = tf.constant(1)
     done, sums, results = tf.while_loop(
-        lambda i, *_: i < worthwhile, add, (1, sums, results), parallel_iterations=1
+        lambda i, *_: i < worthwhile, add, (second, sums, results), parallel_iterations=1
     )
     if not sparse:
         return sums, results.concat()[:count]
