@@ -25,7 +25,7 @@ test-slow: .venv/ready  ## run those that train over and over
 	$(BIN)/python -m pytest -n 2 --dist=loadfile -m "slow and not hf"
 
 test-hf: .venv/ready  ## compare with Transformers, which it installs
-	$(BIN)/python -m pip install --quiet --editable '.[test-hf]'
+	$(BIN)/python -m pip install --quiet --use-pep517 --editable '.[test-hf]'
 	$(BIN)/python -m pytest -n 2 --dist=loadgroup -m hf
 
 lint: .venv/ready  ## check style and types
@@ -46,5 +46,5 @@ clean:
 			"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --use-pep517 --editable '.[dev]'
 	touch .venv/ready
