@@ -7,7 +7,7 @@
    norm, once, after the reduction; then the optimizer.
 
 XLA compiles part 1, and where a process has a single replica part 3; where its matrix products are
-not the fastest, it compiles of part 1 the elementwise functions alone. Nothing here needs
+not the fastest, it compiles of part 1 alone what is `fuse`d: elementwise functions and the loss. Nothing here needs
 AutoGraph, which takes longer over the model's Python code than making the graph of it takes.
 """
 

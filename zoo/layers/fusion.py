@@ -1,4 +1,4 @@
-"""Functions whose elementwise work a trainer may have compiled into one kernel each."""
+"""Functions of little or no matrix product, which a trainer may have compiled, a kernel each."""
 
 import contextlib
 
