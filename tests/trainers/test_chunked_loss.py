@@ -1,5 +1,7 @@
 """Truth throughout: one tape over the logits of the whole batch."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -224,3 +226,31 @@ def test_what_fits_one_chunk_has_no_loop():
 
     graph = tf.function(run).get_concrete_function(features).graph
     assert not {"While", "StatelessWhile"} & {op.type for op in graph.get_operations()}
+
+
+def test_a_chunk_waits_for_the_one_before(tokens_in_a_chunk):
+    tokens_in_a_chunk(SEVERAL)
+    model, _ = make("decoder_lm")
+    places = tf.reshape(tf.range(ROWS * 24), (ROWS, 24))
+    at_work, most = 0, 0
+
+    def slow(places):
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        time.sleep(0.05)
+        at_work -= 1
+        return places
+
+    def function(hidden, places):
+        # Not stateful: a graph would put those in order by itself.
+        result = tf.numpy_function(slow, [places], places.dtype, stateful=False)
+        return tf.reduce_sum(result), tf.ensure_shape(result, places.shape)
+
+    @tf.function
+    def run(hidden, places):
+        return chunked_loss.over_chunks(function, model, hidden, places)[1]
+
+    found = run(tf.zeros((ROWS, 24, model.width)), places)
+    np.testing.assert_array_equal(found, np.ravel(places))
+    assert most == 1
