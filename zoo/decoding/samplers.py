@@ -173,8 +173,9 @@ def gumbel(seed, count, size):
     """
     token = unsigned(ops.arange(size))  # XLA has no range of uint32
     bits = mixed(mixed(mixed(unsigned(seed)) + unsigned(count))[:, None] + token[None])
-    # 24 bits fill a float32; a half more keeps both logarithms finite.
-    uniform = (ops.cast(shifted(bits, 8), "float32") + 0.5) * 2.0**-24
+    # A half more keeps both logarithms finite; with it 23 bits fill a float32, and one more would
+    # be rounded to 1 where all are set: infinite noise, which draws even what is FORBIDDEN.
+    uniform = (ops.cast(shifted(bits, 9), "float32") + 0.5) * 2.0**-23
     return -ops.log(-ops.log(uniform))
 
 

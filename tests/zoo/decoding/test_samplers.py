@@ -145,6 +145,21 @@ def test_noise_has_the_moments_of_the_gumbel_distribution():
     assert np.isfinite(noise).all()
 
 
+def test_noise_is_finite_where_all_bits_are_set(monkeypatch):
+    monkeypatch.setattr(samplers, "mixed", lambda bits: samplers.unsigned(bits) * 0 + 2**32 - 1)
+    noise = np.asarray(samplers.gumbel(np.array([0]), np.array([0]), 3))
+    np.testing.assert_allclose(noise, 24 * np.log(2), rtol=1e-6)
+
+
+def test_what_is_left_out_is_not_drawn_whatever_the_noise():
+    # Of this seed the bits of token 227 are all set but for some of the last.
+    logits = np.zeros((1, 50_257), "float32")
+    logits[0, 9] = 30.0
+    settings = samplers.settings(1, temperature=[1.0], top_k=[1], seed=[533])
+    none = np.zeros((1, 4), "int32")
+    assert samplers.sample(logits, settings, np.array([0], "int32"), none, none > 0) == 9
+
+
 def test_rows_have_settings_of_their_own_in_one_program():
     rows = [{"temperature": 0.0}, {"temperature": 1.0, "top_k": 1}, {"temperature": 9.0}]
     names = samplers.DEFAULTS
