@@ -1,5 +1,6 @@
 """Byte-pair encoding as operations of TensorFlow, of any table of merges."""
 
+import numpy as np
 import tensorflow as tf
 
 from trainers.data import graph_text
@@ -27,6 +28,7 @@ class BytePairInGraph(tf.Module):
         self.split = split
         self.size = len(pieces)
         self.pairs, self.ranks, self.merged = merge_table(merges, self.size)
+        self.together = together(merges, self.size)
         self.none = len(merges)
 
     def tokenize(self, texts):
@@ -70,12 +72,18 @@ class BytePairInGraph(tf.Module):
         return tf.where(known & (words[:-1] == words[1:]), tf.gather(self.ranks, index), self.none)
 
     def merge_once(self, ids, words, rank):
-        """In every word, merges the first of the pairs that rank lowest."""
+        """In every word, merges the pair that ranks lowest, everywhere if nothing can come between."""
         position = tf.range(tf.size(rank))
-        best = tf.math.segment_min(rank, words[:-1])
-        here = (rank < self.none) & (rank == tf.gather(best, words[:-1]))
+        best = tf.gather(tf.math.segment_min(rank, words[:-1]), words[:-1])
+        here = (rank < self.none) & (rank == best)
         first = tf.math.segment_min(tf.where(here, position, tf.size(ids)), words[:-1])
-        here &= position == tf.gather(first, words[:-1])
+        first = position == tf.gather(first, words[:-1])
+        # Of pairs that overlap, as in "aaa", every other one, from the left.
+        begins = here & ~tf.pad(here, [[1, 0]])[:-1]
+        run = tf.cumsum(tf.cast(begins, tf.int32)) - 1
+        begin = tf.gather(tf.boolean_mask(position, begins), tf.maximum(run, 0))
+        apart = (position - begin) % 2 == 0
+        here &= first | (apart & tf.gather(self.together, rank))
         merged = tf.gather(self.merged, tf.pad(rank, [[0, 1]]))
         ids = tf.where(tf.pad(here, [[0, 1]]), merged, ids)
         keep = ~tf.pad(here, [[1, 0]])
@@ -84,3 +92,23 @@ class BytePairInGraph(tf.Module):
 
     def detokenize(self, tokens):
         return graph_text.join(tf.constant(self.pieces), tokens)
+
+
+def together(merges, size):
+    """Of which merges all that a word has may be done at once.
+
+    The others are those that make a piece which an earlier merge has a use for: that one comes
+    between two of them. Of merges that were learned these are few, and of most none.
+
+    Args:
+      merges: int [R, 3], see `BytePairInGraph`.
+      size: number of ids.
+
+    Returns:
+      bool [R + 1], the last for a pair that none is.
+    """
+    ranks = np.arange(len(merges))
+    used = np.full(size, len(merges))  # the first merge that has a piece as a part
+    for side in (0, 1):
+        np.minimum.at(used, merges[:, side], ranks)
+    return np.append(used[merges[:, 2]] > ranks, False)
