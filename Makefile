@@ -1,7 +1,8 @@
-# Every target sets itself up: the first makes .venv, with the packages of setup.py.
+# Every target sets itself up: the first makes .venv, with the packages of setup.py. Those that test
+# add what only tests need.
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
-	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	"$$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo "$$python" && break; done)
 BIN = .venv/bin
 RUNS ?= runs
@@ -18,22 +19,22 @@ quickstart: .venv/ready  ## train, export and try a small model on the Python st
 	@echo "Next: your own text:  $(BIN)/python -m trainers.run --model_dir=$(RUNS)/mine \\"
 	@echo "    --gin_file=configs/recipes/lm_files.gin --gin_param='TRAIN_FILES = \"my/*.txt\"'"
 
-test: .venv/ready  ## run the tests, but for the slow ones
+test: .venv/dev  ## run the tests, but for the slow ones
 	$(BIN)/python -m pytest -n 2 --dist=loadfile -m "not slow and not hf"
 
-test-slow: .venv/ready  ## run those that train over and over
+test-slow: .venv/dev  ## run those that train over and over
 	$(BIN)/python -m pytest -n 2 --dist=loadfile -m "slow and not hf"
 
-test-hf: .venv/ready  ## compare with Transformers, which it installs
+test-hf: .venv/dev  ## compare with Transformers, which it installs
 	$(BIN)/python -m pip install --quiet --use-pep517 --editable '.[test-hf]'
 	$(BIN)/python -m pytest -n 2 --dist=loadgroup -m hf
 
-lint: .venv/ready  ## check style and types
+lint: .venv/dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/ready
+format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -42,9 +43,13 @@ clean:
 
 .venv/ready: setup.py
 	@test -n "$(PYTHON)" || { \
-		echo "error: Python 3.11 or newer is needed and none is on the PATH;" \
+		echo "error: Python 3.11, 3.12 or 3.13 is needed, as TensorFlow has it, and none is on the PATH;" \
 			"install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --use-pep517 --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --use-pep517 --editable .
 	touch .venv/ready
+
+.venv/dev: .venv/ready
+	$(BIN)/python -m pip install --quiet --use-pep517 --editable '.[dev]'
+	touch .venv/dev

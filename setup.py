@@ -42,6 +42,7 @@ TEST = [
     "pyyaml>=6",
     "hypothesis>=6.100",
     "httpx2>=2.12",
+    "jax>=0.10,<0.11",
     "openai>=3,<4",
     "tensorflow-serving-api>=2.21,<2.22",
 ]
@@ -55,7 +56,7 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11",
+    python_requires=">=3.11,<3.14",
     packages=find_packages(include=["zoo", "zoo.*", "trainers", "trainers.*"]),
     install_requires=REQUIRES,
     extras_require={

@@ -33,6 +33,7 @@ def test_the_zoo_imports_no_backend_and_nothing_of_the_trainers():
     assert not found & (BACKENDS | {"trainers", "gin"})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is JAX")
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 def test_jax_gives_the_same_logits_and_gradients(tmp_path):
