@@ -1,4 +1,4 @@
-"""Train, evaluate or export a language model.
+"""Prepare data, train, evaluate or export a language model.
 
 python -m trainers.run --gin_file=configs/recipes/quickstart.gin --model_dir=runs/quickstart
 python -m trainers.run --model_dir=runs/quickstart --gin_param='STEPS = 2000'
@@ -14,7 +14,7 @@ from trainers import config, startup
 from trainers.errors import FAILED, LEFT, RESUMABLE, Interrupted, UserError, is_disk_full
 from trainers.settings import did_you_mean
 
-MODES = ["train", "evaluate", "export"]
+MODES = ["prepare", "train", "evaluate", "export"]
 FORMATS = ["saved_model", "litert", "onnx"]
 
 
@@ -91,7 +91,9 @@ def run(values):
     from trainers.experiment import Experiment
 
     experiment = Experiment(data_dir=data_dir)
-    if values.mode == "train":
+    if values.mode == "prepare":
+        trainer.prepare(experiment, model_dir)
+    elif values.mode == "train":
         trainer.train(experiment, model_dir)
     elif values.mode == "evaluate":
         trainer.evaluate(experiment, model_dir, values.split)
