@@ -1,6 +1,7 @@
 """What a checkpoint holds of a run, and how it comes back."""
 
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -27,13 +28,14 @@ class TrainState:
         self.carried = step.carried
         # Rows of all replicas in one array: it fits any number of them.
         self.rows = [tf.Variable(array, trainable=False) for array in self.carried.get()]
-        self.all = tf.train.Checkpoint(
-            model=by_path(step.model.weights),
-            optimizer=by_path(step.optimizer.variables, step.optimizer.name),
-            averages=step.averages,
-            carried=self.rows,
-            loss_scale=step.loss_scale.variables,
-        )
+        learned = by_path(step.model.trainable_variables)
+        self.parts = {
+            "model": by_path(step.model.weights),
+            "optimizer": by_path(step.optimizer.variables, step.optimizer.name),
+            "averages": dict(zip(learned, step.averages, strict=False)),
+            "carried": self.rows,
+            "loss_scale": step.loss_scale.variables,
+        }
 
     def gather(self):
         """Brings here what is spread over replicas; every worker must, before `write`."""
@@ -41,11 +43,14 @@ class TrainState:
             variable.assign(array)
 
     def write(self, prefix):
-        write(self.all, prefix)
+        write(tf.train.Checkpoint(**self.parts), prefix)
 
     def read(self, path):
         """Raises UserError where the checkpoint lacks something or has it in another shape."""
-        restore(self.all, path)
+        parts = self.parts
+        if self.averages and has_numbered_averages(self.model, path):
+            parts = parts | {"averages": self.averages}
+        restore(tf.train.Checkpoint(**parts), path)
         self.carried.set([rows.numpy() for rows in self.rows])
 
     def reset_averages(self):
@@ -92,7 +97,7 @@ def restore(state, path):
 
 
 def restore_weights(model, path, new_tokens=0):
-    """Reads a model's weights, and where averages of them were kept, those instead.
+    """Reads a model's weights, and of those whose averages were kept the averages instead.
 
     Low-rank updates of a model whose checkpoint has none stay as they are. The checkpoint's tables
     may lack the last `new_tokens` tokens; see `extended`.
@@ -117,16 +122,36 @@ def restore_weights(model, path, new_tokens=0):
             variable.assign(extended(reader.get_tensor(f"model/{escaped(key)}/{VALUE}"), more))
             del by_name[key]
     restore(tf.train.Checkpoint(model=by_name), path)
-    if not updated and len(weights) < len(model.weights):
-        return  # averages are of all that learned then
-    for i, variable in enumerate(model.trainable_variables):
-        name = f"averages/{i}/{VALUE}"
-        if not reader.has_tensor(name):
-            break
-        average = reader.get_tensor(name)
-        if average.shape != tuple(variable.shape):
-            average = extended(average, variable.shape[0] - len(average))
-        variable.assign(average)
+    averages = by_path(weights)
+    if has_numbered_averages(model, path):
+        averages = {str(i): weight for i, weight in enumerate(model.trainable_variables)}
+    for key, variable in averages.items():
+        name = f"averages/{escaped(key)}/{VALUE}"
+        if name in names:
+            average = reader.get_tensor(name)
+            if average.shape != tuple(variable.shape):
+                average = extended(average, variable.shape[0] - len(average))
+            variable.assign(average)
+
+
+def has_numbered_averages(model, path):
+    """Whether a checkpoint calls averages by the places of what learned, as older ones do.
+
+    Raises:
+      UserError: it does, and something else learns here.
+    """
+    there = tf.train.load_checkpoint(os.path.join(path, STATE)).get_variable_to_shape_map()
+    numbered = [name for name in there if re.fullmatch(rf"averages/\d+/{re.escape(VALUE)}", name)]
+    if not numbered:
+        return False
+    learned = [f"model/{escaped(key)}/{VALUE}" for key in by_path(model.trainable_variables)]
+    shapes = [there[f"averages/{i}/{VALUE}"] for i in range(len(numbered))]
+    if shapes != [there.get(name) for name in learned]:
+        raise UserError(
+            f"{path}: averages of weights are numbered there, as older versions did, and those that "
+            "learn here are others; let that run go on for a step, which names them"
+        )
+    return True
 
 
 def escaped(key):
