@@ -3,6 +3,7 @@
 checkpoints/step_<N>/ holds
   state.index, state.data-*  a tf.train.Checkpoint
   meta.json                  step, metrics, the trainer's notes, and the SHA-256 of each file
+checkpoints/step_<N>.damaged is one that training went back from.
 """
 
 import json
@@ -121,6 +122,17 @@ class Checkpoints:
         for name in os.listdir(self.folder):
             if name.endswith(".tmp"):  # of a process that was killed
                 shutil.rmtree(os.path.join(self.folder, name))
+
+    def set_aside(self, step):
+        """Renames those after `step`, which are damaged where training goes on from `step`.
+
+        Among the newest they would stay, and what training writes before their steps would go.
+        """
+        for later in self.steps():
+            if self.writes and later > step:
+                aside = f"{self.path(later)}.damaged"
+                shutil.rmtree(aside, ignore_errors=True)
+                os.rename(self.path(later), aside)
 
     def best(self):
         """The step of the best checkpoint; None if none has been evaluated."""

@@ -145,6 +145,7 @@ class Loop:
                 f"{what}; checkpoints up to step {newest or 0} are whole. Lower LEARNING_RATE, or "
                 "warm up for longer"
             )
+        self.saved.set_aside(newest)
         batches = self.recovery.skip(first, last)
         self.state.read(self.saved.path(newest))
         self.now = self.saved_at = newest

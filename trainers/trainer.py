@@ -156,6 +156,7 @@ def train(
         newest = saved.newest_sound()
         if not strategies.all_agree(strategy, -1 if newest is None else newest):
             raise UserError(f"{model_dir}: workers see other checkpoints in it; it must be shared")
+        saved.set_aside(newest)
         model, tokenizer = experiment.make(directory, strategy, anew=newest is None)
         freeze(model, frozen)
         if check_memory:

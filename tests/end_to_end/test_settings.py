@@ -45,6 +45,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(decoder, tmp_path):
     status, out, _ = decoder()
     assert status == 0
     assert "step_20: state.index is damaged; going back to step 10" in out
+    assert (tmp_path / "run" / "checkpoints" / "step_20.damaged").exists()
     assert_same(tensors(tmp_path / "run"), expected)
 
 

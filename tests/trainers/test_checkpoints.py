@@ -116,6 +116,18 @@ def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(tmp_path):
     assert made.newest_sound() == 20
 
 
+def test_damaged_ones_that_are_set_aside_take_no_place_of_new_ones(tmp_path):
+    made = saved(tmp_path, [1.0, 2.0, 3.0], keep=1)
+    assert made.steps() == [10, 30]
+    truncate(os.path.join(made.path(30), "state.index"))
+    assert made.newest_sound() == 10
+    made.set_aside(10)
+    made.save(State(), 20, {})
+    made.annotate(20, {"val_loss": 2.0}, {})
+    assert made.newest_sound() == 20 and made.best() == 10
+    assert sorted(os.listdir(tmp_path)) == ["step_10", "step_20", "step_30.damaged"]
+
+
 def test_what_a_killed_process_left_is_no_checkpoint_and_goes(tmp_path):
     made = saved(tmp_path, [3.0])
     shutil.copytree(made.path(10), os.path.join(tmp_path, "step_20.tmp"))
