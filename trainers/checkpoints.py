@@ -7,6 +7,7 @@ checkpoints/step_<N>.damaged is one that training went back from.
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -139,14 +140,20 @@ class Checkpoints:
         return next(iter(self.ranked()), None)
 
     def ranked(self):
-        """Steps of the checkpoints that have been evaluated, the best first."""
-        metas = {step: read_meta(self.path(step)) or {} for step in self.steps()}
-        named = [meta["best_metric"] for meta in metas.values() if meta.get("best_metric")]
-        metric = self.best_metric or (named or ["val_loss"])[-1]
+        """Steps of the checkpoints whose evaluation found a number, the best first."""
+        metric, metas = self.ranked_by(), self.metas()
         found = {step: meta.get("metrics", {}).get(metric) for step, meta in metas.items()}
-        values = {step: value for step, value in found.items() if value is not None}
+        values = {k: v for k, v in found.items() if v is not None and math.isfinite(v)}
         way = 1 if better(metric) is min else -1
         return sorted(values, key=lambda step: way * values[step])
+
+    def ranked_by(self):
+        """The name of the metric that says which is best."""
+        named = [meta["best_metric"] for meta in self.metas().values() if meta.get("best_metric")]
+        return self.best_metric or (named or ["val_loss"])[-1]
+
+    def metas(self):
+        return {step: read_meta(self.path(step)) or {} for step in self.steps()}
 
     def newest_sound(self, report=print):
         """The step of the newest checkpoint whose files are what was written; None if there is none.
@@ -180,6 +187,11 @@ class Checkpoints:
         if step is not None and (fault := find_fault(self.path(step))):
             report(f"{self.path(step)}: {fault}; taking the newest instead of the best")
             step = None
+        elif step is None and which == "best" and self.steps():
+            report(
+                f"{self.folder}: no evaluation found a {self.ranked_by()}; taking the newest instead "
+                "of the best"
+            )
         if step is None:
             step = self.newest_sound(report)
         if step is None:

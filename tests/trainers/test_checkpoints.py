@@ -73,8 +73,21 @@ def test_the_best_may_be_the_greatest_and_who_reads_knows_by_what(tmp_path):
     assert Checkpoints(str(tmp_path)).choose("best") == 20
 
 
-def test_without_evaluation_the_best_is_the_newest(tmp_path):
-    assert saved(tmp_path, [None, None]).choose("best") == 20
+def test_without_evaluation_the_best_is_the_newest_and_a_line_says_so(tmp_path):
+    lines = []
+    made = saved(tmp_path, [None, None], best_metric="val_bits_per_byte")
+    assert made.choose("best", report=lines.append) == 20
+    (line,) = lines
+    assert "no evaluation found a val_bits_per_byte; taking the newest instead of the best" in line
+    assert made.choose("newest", report=lines.append) == 20 and len(lines) == 1
+
+
+@pytest.mark.parametrize("no_number", [float("nan"), float("inf"), float("-inf")])
+def test_a_figure_that_is_no_number_is_not_the_best(tmp_path, no_number):
+    made = saved(tmp_path / "first", [no_number, 2.0, 1.0])
+    assert made.ranked() == [30, 20]
+    made = saved(tmp_path / "second", [2.0, no_number, 3.0, 4.0], keep=1)
+    assert made.steps() == [10, 40]
 
 
 def truncate(path):
