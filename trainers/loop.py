@@ -6,6 +6,7 @@ from trainers import strategies
 from trainers.callbacks.states import CallbackStates
 from trainers.callbacks.watching import is_ours
 from trainers.errors import Interrupted, UserError
+from trainers.recovery import fault_of, told
 
 
 class Loop:
@@ -69,7 +70,7 @@ class Loop:
         )
 
     def run(self):
-        """Raises Interrupted, and UserError where the loss stays no number."""
+        """Raises Interrupted, and UserError where the loss or its gradient stays no number."""
         self.interruption.wait_for_reports()
         self.watching.on_train_begin()
         self.callback_states.set(self.notes_at_first.get("callbacks", []))
@@ -137,13 +138,12 @@ class Loop:
     def go_back(self, fault, results):
         """To the newest checkpoint, from where training leaves out what went wrong here."""
         first, last = self.now + fault, self.now + len(results) - 1
-        loss = results[fault, 0] / max(results[fault, 1], 1.0)
-        what = f"step {first + 1}: the loss is {loss:.6g}"
+        what = fault_of(results[fault], self.step.loss_scale.variables)
         newest = self.saved.newest_sound()
         if newest is None or self.recovery.is_spent:
             raise UserError(
-                f"{what}; checkpoints up to step {newest or 0} are whole. Lower LEARNING_RATE, or "
-                "warm up for longer"
+                f"step {first + 1}: {told(what)}; checkpoints up to step {newest or 0} are whole. "
+                "Lower LEARNING_RATE, or warm up for longer"
             )
         self.saved.set_aside(newest)
         batches = self.recovery.skip(first, last)
@@ -154,7 +154,7 @@ class Loop:
         event = {"event": "went back", "to_step": newest, "skipped_batches": batches}
         for callback in self.watching.callbacks:
             if hasattr(callback, "on_go_back"):
-                callback.on_go_back(newest, {"step": first + 1, "loss": float(loss), **event})
+                callback.on_go_back(newest, {"step": first + 1, **what, **event})
 
     def is_finished(self):
         return self.now >= self.steps or self.any_worker(self.model.stop_training)

@@ -1,4 +1,4 @@
-"""What to do when the loss is no number or leaps: back to a checkpoint, around those batches."""
+"""What to do when a loss or a gradient is no number, or a loss leaps: back, around those batches."""
 
 import gin
 import numpy as np
@@ -9,6 +9,9 @@ from trainers.data.pipeline import batch_of
 @gin.configurable
 class Recovery:
     """Decides when training goes back, and keeps count (as Chowdhery et al. 2022, section 5.1).
+
+    It does where a loss or a gradient's norm is not finite, and where a loss leaps. The loss scale of
+    "mixed_float16" deals with gradients itself.
 
     The batches left out are those from the first step that went wrong to the end of its
     report; the steps before it are taken again, on the batches they had.
@@ -63,3 +66,24 @@ class Recovery:
     @property
     def is_spent(self):
         return self.rollbacks >= self.max_rollbacks
+
+
+def fault_of(result, scaled):
+    """{name: number} of the loss of a step that went wrong, and of its gradient where that is why.
+
+    Args:
+      result: float32 [...], a row of what `first_fault` was given.
+      scaled: as there.
+    """
+    loss, norm = float(result[0] / max(result[1], 1.0)), float(result[2])
+    by_gradient = np.isfinite(loss) and not np.isfinite(norm) and not scaled
+    return {"loss": loss, "gradient_norm": norm} if by_gradient else {"loss": loss}
+
+
+def told(event):
+    """What went wrong, as a message says it."""
+    if "gradient_norm" in event:
+        return (
+            f"the loss is {event['loss']:.6g}, but its gradient's norm {event['gradient_norm']:.6g}"
+        )
+    return f"the loss is {event['loss']:.6g}"

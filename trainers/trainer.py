@@ -123,7 +123,7 @@ def train(
       keep_checkpoints: how many of the newest are kept.
       keep_best_checkpoints: how many of the best are kept beside them.
       best_metric: name of the figure whose best value marks the best checkpoint, with "val_".
-      recovery: function to a Recovery: what is done about a loss that is no number.
+      recovery: function to a Recovery: what is done about a loss or a gradient that is no number.
       initial_checkpoint: model_dir or checkpoint whose weights a new run begins with; or one of
         Transformers, a folder with config.json and model.safetensors; or a preset of KerasHub.
       callbacks: functions to further Keras callbacks; see callbacks/.
@@ -131,8 +131,8 @@ def train(
       export_at_end: whether to export the model when it is trained.
 
     Raises:
-      UserError: what is wrong, before training begins; or a loss that is no number for all
-        that was tried.
+      UserError: what is wrong, before training begins; or a loss or a gradient that is no number
+        for all that was tried.
       Interrupted: by a signal, the end of max_seconds or the loss of a worker, what there was
         being saved.
     """

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from trainers.data.pipeline import batch_of
-from trainers.recovery import Recovery
+from trainers.recovery import Recovery, fault_of, told
 
 
 def results(losses, tokens=10.0, norm=1.0):
@@ -20,6 +20,23 @@ def test_a_gradient_that_is_not_finite_is_a_fault_unless_a_loss_scale_has_dealt_
     found = results([1, 2, 3], norm=np.inf)
     assert Recovery().first_fault(found, scaled=False) == 0
     assert Recovery().first_fault(found, scaled=True) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm", "scaled", "said"),
+    [
+        (2, np.inf, False, "the loss is 2, but its gradient's norm inf"),
+        (2, np.nan, False, "the loss is 2, but its gradient's norm nan"),
+        (np.nan, np.nan, False, "the loss is nan"),
+        (9, 1.0, False, "the loss is 9"),
+        (9, np.inf, True, "the loss is 9"),
+    ],
+)
+def test_what_went_wrong_is_the_loss_or_its_gradient_with_its_value(loss, norm, scaled, said):
+    (result,) = results([loss], norm=norm)
+    fault = fault_of(result, scaled)
+    assert told(fault) == said
+    assert ("gradient_norm" in fault) == ("gradient" in said)
 
 
 def test_a_leap_is_measured_from_the_report_before():

@@ -5,6 +5,7 @@ import sys
 import keras
 import tqdm
 
+from trainers.recovery import told
 from trainers.text_metrics.table import METRICS, OF_PAIRS, figures_of
 
 SHOWN = {  # name in the logs -> how it is shown
@@ -60,8 +61,8 @@ class Progress(keras.callbacks.Callback):
         self.bar.update(step - self.bar.n)
         skipped = " to ".join(f"{batch:,}" for batch in event["skipped_batches"])
         self.bar.write(
-            f"step {event['step']:,}: the loss is {event['loss']:.6g}; goes back to step {step:,} "
-            f"and leaves out batches {skipped}",
+            f"step {event['step']:,}: {told(event)}; goes back to step {step:,} and leaves out "
+            f"batches {skipped}",
             file=sys.stderr,
         )
 

@@ -24,3 +24,12 @@ def test_on_a_terminal_a_bar_shows_the_way_to_go(capsys, monkeypatch):
     captured = capsys.readouterr()
     assert "20/20" in captured.err and "loss 1.0000" in captured.err
     assert "val_loss 1.5000" in captured.out
+
+
+def test_a_gradient_that_is_no_number_is_not_said_to_be_the_loss(capsys):
+    progress = Progress(0, 20)
+    progress.on_train_begin()
+    event = {"step": 5, "loss": 2.0, "gradient_norm": float("inf"), "skipped_batches": [4, 9]}
+    progress.on_go_back(3, event)
+    said = "step 5: the loss is 2, but its gradient's norm inf; goes back to step 3 and leaves out"
+    assert f"{said} batches 4 to 9\n" in capsys.readouterr().err
