@@ -139,7 +139,7 @@ class Loop:
         """To the newest checkpoint, from where training leaves out what went wrong here."""
         first, last = self.now + fault, self.now + len(results) - 1
         what = fault_of(results[fault], self.step.loss_scale.variables)
-        newest = self.saved.newest_sound()
+        newest = self.newest_sound()
         if newest is None or self.recovery.is_spent:
             raise UserError(
                 f"step {first + 1}: {told(what)}; checkpoints up to step {newest or 0} are whole. "
@@ -155,6 +155,15 @@ class Loop:
         for callback in self.watching.callbacks:
             if hasattr(callback, "on_go_back"):
                 callback.on_go_back(newest, {"step": first + 1, **what, **event})
+
+    def newest_sound(self):
+        """The step of the chief's newest sound checkpoint, or None; every worker must ask.
+
+        Others would list the folder while the chief still writes to it.
+        """
+        newest = self.saved.newest_sound() if self.saved.writes else None
+        (newest,) = strategies.told_by_chief(self.strategy, [-1 if newest is None else newest])
+        return None if newest < 0 else int(newest)
 
     def is_finished(self):
         return self.now >= self.steps or self.any_worker(self.model.stop_training)
