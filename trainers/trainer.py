@@ -13,7 +13,7 @@ from trainers import checkpoints, config, decoded, optimizers, reference, schedu
 from trainers.adaptation import freeze, scale_rates
 from trainers.callbacks import metrics_file, tensorboard
 from trainers.callbacks.decoded_evaluation import DecodedEvaluation
-from trainers.callbacks.watching import check_best_metric, watch
+from trainers.callbacks.watching import check_best_metric, check_callbacks, watch
 from trainers.errors import UserError
 from trainers.export import export, text_settings
 from trainers.feed import Feed
@@ -145,6 +145,7 @@ def train(
         held.enter_context(strategies.worker_losses(strategy))
         chief = strategies.is_chief(strategy)
         watchers = [callback() for callback in callbacks]
+        check_callbacks(watchers)
         check_best_metric(best_metric, watchers, experiment.task)
         made_objective = objective()
         made_objective.check(experiment.task)

@@ -16,6 +16,8 @@ WRITERS = (
     keras.callbacks.TensorBoard,
 )
 
+SETTERS_OF_RATES = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+
 
 def watch(directory, model, now, steps, notes, callbacks, strategy, task, make_text_model):
     """The callbacks of a run that goes on from step `now`.
@@ -38,9 +40,6 @@ def watch(directory, model, now, steps, notes, callbacks, strategy, task, make_t
       keras.callbacks.CallbackList, whose `params` are `steps`, `strategy`, `task`,
       `make_text_model`, `predictions`, the folder of these, and `tensorboard`, None but for the
       chief.
-
-    Raises:
-      UserError: EarlyStopping is to restore the best weights, which checkpoints keep.
     """
     ours, board = [], None
     chief = strategies.is_chief(strategy)
@@ -54,11 +53,6 @@ def watch(directory, model, now, steps, notes, callbacks, strategy, task, make_t
             progress.Progress(now, steps),
         ]
     theirs = [callback for callback in callbacks if chief or not writes(callback)]
-    if any(getattr(callback, "restore_best_weights", False) for callback in theirs):
-        raise UserError(
-            "EarlyStopping.restore_best_weights: leave it out; a checkpoint has the best weights, "
-            'and Experiment.checkpoint = "best" evaluates and exports them'
-        )
     model.stop_training = False
     return keras.callbacks.CallbackList(
         [*ours, *theirs],
@@ -70,6 +64,21 @@ def watch(directory, model, now, steps, notes, callbacks, strategy, task, make_t
         tensorboard=board,
         make_text_model=make_text_model,
     )
+
+
+def check_callbacks(callbacks):
+    """Raises UserError for what checkpoints and the schedule do in place of Keras' callbacks."""
+    for callback in callbacks:
+        if getattr(callback, "restore_best_weights", False):
+            raise UserError(
+                "EarlyStopping.restore_best_weights: leave it out; a checkpoint has the best weights, "
+                'and Experiment.checkpoint = "best" evaluates and exports them'
+            )
+        if isinstance(callback, SETTERS_OF_RATES):
+            raise UserError(
+                f"train.callbacks: {type(callback).__name__} cannot set the learning rate, which is a "
+                "function of the step; leave it out and choose a train.schedule"
+            )
 
 
 def check_best_metric(name, callbacks, task):
