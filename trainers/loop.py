@@ -7,6 +7,7 @@ from trainers.callbacks.states import CallbackStates
 from trainers.callbacks.watching import is_ours
 from trainers.errors import Interrupted, UserError
 from trainers.recovery import fault_of, told
+from trainers.schedules import last_rate
 
 
 class Loop:
@@ -206,7 +207,7 @@ class Loop:
         return {
             **self.step.objective.figures([loss, weight, *measures], meta),
             "gradient_norm": float(results[-1, 2]),
-            "learning_rate": float(self.step.optimizer.learning_rate),
+            "learning_rate": last_rate(self.step.optimizer),
             **self.step.loss_scale.report(),
             **self.throughput.report(),
         }

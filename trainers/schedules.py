@@ -110,3 +110,11 @@ def warmup(step, warmup_steps):
 def fraction(step, start, end):
     """How far `step` is from `start` to `end`, within 0 and 1."""
     return ops.clip((step - start) / max(end - start, 1), 0.0, 1.0)
+
+
+def last_rate(optimizer):
+    """The learning rate of the last step of a Keras optimizer, whose own attribute is of the next."""
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return float(rate(optimizer.iterations - 1))
+    return float(optimizer.learning_rate)

@@ -34,6 +34,8 @@ def test_a_higher_step_count_goes_on(decoder, tmp_path):
     status, out, _ = decoder(STEPS=15)
     assert status == 0 and "goes on from" in out
     assert [line["step"] for line in metrics_of(tmp_path / "run", "validation")] == [10, 15]
+    # Of the step that was the last: the schedule falls to 0 at the one after.
+    assert metrics_of(tmp_path / "run", "train")[-1]["learning_rate"] > 0
 
 
 @pytest.mark.slow

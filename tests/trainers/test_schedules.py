@@ -132,6 +132,17 @@ def test_a_keras_optimizer_takes_a_schedule_and_goes_by_its_own_step():
     np.testing.assert_allclose(variable, [-0.03], rtol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [made("warmup_linear", warmup_steps=2), 0.25])
+def test_the_last_rate_is_what_the_variable_was_moved_by(rate):
+    optimizer = keras.optimizers.SGD(rate)
+    variable = keras.Variable([0.0])
+    optimizer.build([variable])
+    for _ in range(4):
+        before = float(variable[0])
+        optimizer.apply([tf.constant([1.0])])
+        assert schedules.last_rate(optimizer) == pytest.approx(before - float(variable[0]))
+
+
 def test_a_schedule_says_that_it_cannot_be_serialised():
     with pytest.raises(NotImplementedError, match="Schedule"):
         made("constant").get_config()
