@@ -9,7 +9,7 @@ import gin
 import keras
 import tensorflow as tf
 
-from trainers import adaptation, strategies
+from trainers import adaptation, ranges, strategies
 from trainers.checkpoints import Checkpoints
 from trainers.data import store, tokenizers
 from trainers.data.batches import windows
@@ -49,6 +49,9 @@ class Experiment:
       max_length: the most tokens of prompt and answer together in an export; None for the
         longer of `sequence_length` and `source_length`.
       data_dir: folder of token stores, which runs may share; None for one in the model_dir.
+
+    Raises:
+      UserError: a number out of its range, see ranges.py.
     """
 
     model: Callable
@@ -76,16 +79,13 @@ class Experiment:
     data_dir: str | None = None
 
     def __post_init__(self):
-        if self.averaged_checkpoints < 1:
-            raise UserError(
-                f"Experiment.averaged_checkpoints = {self.averaged_checkpoints}: must be at least 1"
-            )
         if self.batch_tokens is not None:
             length = max(self.sequence_length, self.source_length or 1)
             rows = self.batch_tokens // length
             if rows < 1:
                 raise UserError(f"BATCH_TOKENS = {self.batch_tokens}: a row alone has {length}")
             self.batch_size = rows - rows % 8 if rows > 8 else rows
+        ranges.check(ranges.EXPERIMENT, vars(self))
 
     def begin(self, directory):
         """Sets devices and precision, before anything else touches TensorFlow's devices.
@@ -97,11 +97,8 @@ class Experiment:
           the tf.distribute.Strategy.
 
         Raises:
-          UserError: sizes below 1, files that are missing.
+          UserError: files that are missing.
         """
-        for name in ("batch_size", "sequence_length", "source_length", "evaluation_batch_size"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UserError(f"{name.upper()} = {getattr(self, name)}: must be at least 1")
         if os.path.isdir(directory.checkpoints) and os.listdir(directory.checkpoints):
             self.task = self.task.kept(directory)
         self.task.check()

@@ -11,8 +11,10 @@ import gin
 import keras
 import tensorflow as tf
 
+from trainers.adaptation import matching
 from trainers.errors import UserError
 
+USUAL = ("bias", "norm")  # what does not decay by default: not every model has both
 INSTEAD = {
     "clipnorm": "set train.clip_norm",
     "clipvalue": "set train.clip_norm",
@@ -48,6 +50,13 @@ def prepare(optimizer, variables, weight_decay_exclude):
         optimizer.exclude_from_weight_decay(var_list=excluded)
     optimizer.build(variables)
     return optimizer
+
+
+def check_excluded(patterns, weights):
+    """Raises UserError for one of `train.weight_decay_exclude` that matches none of the weights, or is
+    no regular expression."""
+    unusual = [pattern for pattern in patterns if pattern not in USUAL]
+    matching("train.weight_decay_exclude", unusual, [weight.path for weight in weights])
 
 
 def matches(path, patterns):

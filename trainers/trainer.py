@@ -9,7 +9,16 @@ from typing import Literal
 import gin
 import keras
 
-from trainers import checkpoints, config, decoded, optimizers, reference, schedules, strategies
+from trainers import (
+    checkpoints,
+    config,
+    decoded,
+    optimizers,
+    ranges,
+    reference,
+    schedules,
+    strategies,
+)
 from trainers.adaptation import freeze, scale_rates
 from trainers.callbacks import metrics_file, tensorboard
 from trainers.callbacks.decoded_evaluation import DecodedEvaluation
@@ -136,6 +145,7 @@ def train(
       Interrupted: by a signal, the end of max_seconds or the loss of a worker, what there was
         being saved.
     """
+    ranges.check(ranges.TRAIN, locals())
     directory = ModelDir(model_dir)
     keep = keep_checkpoints, keep_best_checkpoints
     experiment.check_averaged(*keep, "train.keep_checkpoints or train.keep_best_checkpoints")
@@ -160,6 +170,7 @@ def train(
         saved.set_aside(newest)
         model, tokenizer = experiment.make(directory, strategy, anew=newest is None)
         freeze(model, frozen)
+        optimizers.check_excluded(weight_decay_exclude, model.weights)
         if check_memory:
             of_a_step = accumulation, ema_decay > 0, use_xla(xla, "float32")
             rule = optimizer(learning_rate=learning_rate)

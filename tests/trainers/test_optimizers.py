@@ -6,7 +6,7 @@ import tensorflow as tf
 from tests.trainers.processes import two_cpus
 from tests.trainers.stepping import OPTIMIZERS
 from trainers.errors import UserError
-from trainers.optimizers import Muon, orthogonalised, prepare
+from trainers.optimizers import Muon, check_excluded, orthogonalised, prepare
 from zoo import DecoderLM
 
 SHAPES = {
@@ -70,6 +70,23 @@ def test_what_the_step_does_itself_is_refused_with_the_setting_to_use(setting, m
         prepare(keras.optimizers.Adam(**setting), variables(), [])
     assert str(error.value).startswith(f"Adam.{name}: leave it out and {mend}")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "pattern, problem",
+    [
+        ("bias(", "is no regular expression"),
+        ("kernels", "matches nothing; there are weights/bias, "),
+    ],
+)
+def test_a_pattern_of_what_does_not_decay_that_matches_nothing_is_named(pattern, problem):
+    with pytest.raises(UserError) as error:
+        check_excluded(["bias", "norm", pattern], variables())
+    assert str(error.value).startswith(f"train.weight_decay_exclude: {pattern!r} {problem}")
+
+
+def test_the_usual_patterns_of_what_does_not_decay_may_match_nothing():
+    check_excluded(["bias", "norm", "wide"], variables())  # none of these is a norm
 
 
 def test_a_loss_scale_optimizer_is_refused():
