@@ -174,11 +174,17 @@ class Experiment:
         """The model as it is before training, the same for the same seed."""
         keras.utils.set_random_seed(self.seed)
         model = self.model(vocabulary_size=tokenizer.vocabulary_size)
-        if model.context_length and self.sequence_length > model.context_length:
-            raise UserError(
-                f"SEQUENCE_LENGTH = {self.sequence_length}: {type(model).__name__}.context_length "
-                f"has only {model.context_length} positions; raise it, or choose rotary positions"
-            )
+        lengths = {
+            "SEQUENCE_LENGTH": self.sequence_length,
+            "SOURCE_LENGTH": self.source_length if model.reads_source else None,
+            "Experiment.max_length": self.max_length,
+        }
+        for name, length in lengths.items():
+            if model.context_length and length and length > model.context_length:
+                raise UserError(
+                    f"{name} = {length}: {type(model).__name__}.context_length has only "
+                    f"{model.context_length} positions; raise it, or choose rotary positions"
+                )
         if self.adaptation:
             self.adaptation.apply(model)
         return model
