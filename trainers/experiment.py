@@ -115,6 +115,29 @@ class Experiment:
         keras.config.set_dtype_policy(self.precision)
         return strategy
 
+    def check_shared(self, strategy, accumulation=None):
+        """Raises UserError where replicas and micro-batches cannot share the rows of a batch equally.
+
+        Args:
+          strategy: from `begin`.
+          accumulation: micro-batches of a training step; None where nothing is trained.
+        """
+        replicas = strategy.num_replicas_in_sync
+        evaluated = self.evaluation_batch_size
+        if (accumulation or not evaluated) and self.batch_size % (replicas * (accumulation or 1)):
+            rows = f"BATCH_SIZE = {self.batch_size}:"
+            if self.batch_tokens is not None:
+                rows = f"BATCH_TOKENS = {self.batch_tokens}: its {self.batch_size} rows"
+            raise UserError(
+                f"{rows} must be a multiple of replicas times ACCUMULATION, "
+                f"{replicas} x {accumulation or 1}"
+            )
+        if evaluated and evaluated % replicas:
+            raise UserError(
+                f"Experiment.evaluation_batch_size = {evaluated}: must be a multiple of the "
+                f"{replicas} replicas"
+            )
+
     def make(self, directory, strategy, anew):
         """(model, tokenizer) to train; `anew`: the tokenizer is learned, even where one is kept."""
         if anew and strategies.is_chief(strategy):

@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from trainers.carried_state import CarriedState, copies_of_replicas
 from trainers.chunked_loss import loss_and_gradients
-from trainers.errors import UserError
 from trainers.loss_scale import make_loss_scale
 from trainers.strategies import num_workers
 from trainers.xla import kernel
@@ -33,8 +32,8 @@ class TrainStep:
       optimizer: from `optimizers.prepare`.
       objective: see losses.Objective.
       strategy: the tf.distribute.Strategy whose scope made model and optimizer.
-      rows: rows of the global batch.
-      accumulation: micro-batches a step; divides the rows of a replica.
+      rows: rows of the global batch; a multiple of replicas times `accumulation`.
+      accumulation: micro-batches a step.
       clip_norm: largest global gradient norm; 0 for no clipping.
       ema_decay: of a moving average of the weights (Polyak and Juditsky 1992); 0 for none.
       seed: of dropout.
@@ -49,9 +48,6 @@ class TrainStep:
       carried: CarriedState, what a recurrent model hands from step to step.
       loss_scale: see loss_scale.py.
       averages: the moving averages, in the order of the model's trainable variables, or [].
-
-    Raises:
-      UserError: the rows cannot be divided.
     """
 
     def __init__(
@@ -82,21 +78,12 @@ class TrainStep:
         self.loss_per = loss_per
         self.rows = rows
         self.share = share
-        self.check(rows)
         self.carried = CarriedState(model, rows // strategy.num_replicas_in_sync, strategy)
         averaged = model.trainable_variables if ema_decay else []
         self.averages = copies_of_replicas([v.value for v in averaged], strategy)
         tokens = rows * row_tokens / (strategy.num_replicas_in_sync * accumulation)
         self.loss_scale = make_loss_scale(model.compute_dtype, tokens)
         self.compile(xla, xla_parts)
-
-    def check(self, rows):
-        replicas = self.strategy.num_replicas_in_sync
-        if rows % (replicas * self.accumulation):
-            raise UserError(
-                f"BATCH_SIZE = {rows}: must be a multiple of replicas times ACCUMULATION, "
-                f"{replicas} x {self.accumulation}"
-            )
 
     def compile(self, xla, xla_parts=None):
         """Makes the functions anew, with XLA or without."""

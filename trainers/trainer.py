@@ -152,6 +152,7 @@ def train(
     with contextlib.ExitStack() as held:
         interruption = held.enter_context(Interruption(max_seconds))
         strategy = experiment.begin(directory)
+        experiment.check_shared(strategy, accumulation)
         held.enter_context(strategies.worker_losses(strategy))
         chief = strategies.is_chief(strategy)
         watchers = [callback() for callback in callbacks]
@@ -279,6 +280,7 @@ def evaluate(experiment, model_dir, split):
     """
     directory = ModelDir(model_dir)
     strategy = experiment.begin(directory)
+    experiment.check_shared(strategy)
     task = experiment.task
     answers_are_scored = split in task.splits and bool(decoded.figure_names(task, split))
     if answers_are_scored:

@@ -16,7 +16,6 @@ from tests.trainers.stepping import (
     plan_of,
     trained,
 )
-from trainers.errors import UserError
 from trainers.step import global_norm
 
 OTHER_WAYS = [  # than one device
@@ -279,11 +278,6 @@ def trained_in_float32(family):
     keras.config.set_dtype_policy("float32")
     results = trained(family, "adamw", steps=15)["results"]
     return results[:, 0] / results[:, 1]
-
-
-def test_rows_that_micro_batches_cannot_share_are_refused_in_one_line():
-    with pytest.raises(UserError, match=r"^BATCH_SIZE = 8: must be a multiple .* 1 x 3$"):
-        make("bigram", accumulation=3)
 
 
 def test_the_norm_is_that_of_all_entries_whether_they_fold_or_not():
