@@ -13,13 +13,14 @@ import os
 
 from trainers.settings import ROOT
 
-UNKNOWN = object()  # a default that is no literal, or none
+UNKNOWN = object()  # a default that is no literal
+MISSING = object()  # no default
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
     annotation: ast.expr | None
-    default: object = UNKNOWN
+    default: object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +91,9 @@ class Catalogue:
         """The Configurable of a name, without its module; None if there is none."""
         node = self.configurables.get(name)
         if node is not None:
-            return Configurable(name, *self.parameters(node))
+            found, is_open = self.parameters(node)
+            allowed = {key: found[key] for key in found if key not in denied(node)}
+            return Configurable(name, allowed, is_open)
         if is_public(name):
             # Keras' **kwargs are there to refuse old names.
             return Configurable(name, self.parameters(keras_classes()[name])[0], open=False)
@@ -141,6 +144,13 @@ def gin_names(node):
     return []
 
 
+def denied(node):
+    """Names of the parameters that gin may not set."""
+    calls = [each for each in node.decorator_list if isinstance(each, ast.Call)]
+    given = [keyword for call in calls for keyword in call.keywords if keyword.arg == "denylist"]
+    return [name for keyword in given for name in ast.literal_eval(keyword.value)]
+
+
 def is_dataclass(node):
     return any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
 
@@ -172,7 +182,7 @@ def fields(node):
 
 def literal(node):
     try:
-        return UNKNOWN if node is None else ast.literal_eval(node)
+        return MISSING if node is None else ast.literal_eval(node)
     except ValueError:
         return UNKNOWN
 

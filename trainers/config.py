@@ -10,7 +10,7 @@ import gin
 
 from trainers import annotations, pretrained, settings
 from trainers.annotations import quoted
-from trainers.catalogue import UNKNOWN, Catalogue
+from trainers.catalogue import MISSING, UNKNOWN, Catalogue
 from trainers.errors import UserError
 from trainers.settings import PARAM, REQUIRED, Macro, Reference, did_you_mean
 
@@ -18,7 +18,7 @@ NAME = "config.gin"
 TEXT_SETTINGS = ("Experiment.tokenizer", "Experiment.vocabulary_size")
 
 
-def check(gin_files, gin_params, model_dir=None, catalogue=None):
+def check(gin_files, gin_params, model_dir=None, catalogue=None, called=()):
     """Reads a configuration and finds what is wrong with it.
 
     Args:
@@ -26,6 +26,7 @@ def check(gin_files, gin_params, model_dir=None, catalogue=None):
       gin_params: strings such as "STEPS = 100", which have the last word.
       model_dir: folder of the run, or None.
       catalogue: of what can be configured; by default this repository's.
+      called: names of what will be called with nothing but what the configuration sets.
 
     Returns:
       settings.Settings.
@@ -49,7 +50,7 @@ def check(gin_files, gin_params, model_dir=None, catalogue=None):
     check_imports(config, catalogue)
     check_names(config, catalogue)
     check_macros(config)
-    check_required(config)
+    check_required(config, catalogue, called)
     check_types(config, catalogue)
     return config
 
@@ -103,12 +104,20 @@ def check_macros(config):
                     raise UserError(f"{setting.where}: {part.name} is set nowhere{hint}")
 
 
-def check_required(config):
+def check_required(config, catalogue, called):
     macros = config.macros
     missing = [n for n in config.used_macros() if n not in macros or macros[n].value == REQUIRED]
     for key, setting in config.bindings.items():
         if setting.value == REQUIRED:
             missing.append(settings.binding_name(*key))
+    bound = {(scope, name.split(".")[-1], parameter) for scope, name, parameter in config.bindings}
+    if not missing:  # a macro may bring more: INIT has the model
+        missing = [
+            f"{name}.{parameter}"
+            for name in called
+            for parameter, declared in catalogue.find(name).parameters.items()
+            if declared.default is MISSING and ("", name, parameter) not in bound
+        ]
     if missing:
         flags = " ".join(f"{PARAM}='{name} = ...'" for name in missing)
         raise UserError(f"{config.source}: {', '.join(missing)} must be set: {flags}")
@@ -191,7 +200,7 @@ def check_fits(model_dir, config, catalogue=None):
 
 
 def said(value):
-    return "nothing" if value is UNKNOWN else quoted(value)
+    return "nothing" if value is UNKNOWN or value is MISSING else quoted(value)
 
 
 def load(config):

@@ -78,7 +78,8 @@ def parse_flags(argv):
 def run(values):
     model_dir = os.path.expanduser(values.model_dir)
     data_dir = values.data_dir and os.path.expanduser(values.data_dir)
-    checked = config.check(values.gin_file, values.gin_param, model_dir)
+    called = ("Experiment", "train") if values.mode == "train" else ("Experiment",)
+    checked = config.check(values.gin_file, values.gin_param, model_dir, called=called)
     config.check_fits(model_dir, checked)
 
     startup.import_tensorflow()

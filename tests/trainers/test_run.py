@@ -9,6 +9,14 @@ import trainers
 from trainers import run
 from trainers.errors import Interrupted, UserError, WorkerLost
 
+LEAST = """
+Experiment.model = @DecoderLM
+Experiment.task = @text_to_text()
+Experiment.batch_size = 8
+Experiment.sequence_length = 16
+train.learning_rate = 0.1
+"""
+
 
 @pytest.fixture
 def calls(tmp_path, monkeypatch):
@@ -37,7 +45,7 @@ def calls(tmp_path, monkeypatch):
         monkeypatch.setattr(trainers, name, module, raising=False)
     monkeypatch.setattr(run.startup, "import_tensorflow", lambda: None)
     monkeypatch.setattr(run.config, "load", lambda checked: None)
-    (tmp_path / "x.gin").write_text("DecoderLM.width = 16")
+    (tmp_path / "x.gin").write_text(LEAST)
     monkeypatch.chdir(tmp_path)
     return calls
 
@@ -93,6 +101,14 @@ def test_a_mistake_in_the_command_is_one_line_and_exit_code_1(calls, capsys, arg
     assert run.main(["run", *arguments]) == 1
     assert capsys.readouterr().err == f"error: {message}\n"
     assert not calls.made
+
+
+def test_only_training_needs_a_learning_rate(calls, capsys, tmp_path):
+    (tmp_path / "x.gin").write_text(LEAST.replace("train.learning_rate = 0.1", ""))
+    flags = ["run", "--gin_file=x.gin", "--model_dir=m"]
+    assert run.main([*flags, "--mode=evaluate"]) == 0
+    assert run.main(flags) == 1
+    assert "x.gin: train.learning_rate must be set: --gin_param=" in capsys.readouterr().err
 
 
 def test_a_user_error_from_within_is_one_line_without_what_gin_adds(calls, capsys):
