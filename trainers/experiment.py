@@ -13,7 +13,7 @@ from trainers import adaptation, ranges, strategies
 from trainers.checkpoints import Checkpoints
 from trainers.data import store, tokenizers
 from trainers.data.batches import windows
-from trainers.data.example_batches import check_apart
+from trainers.data.example_batches import check_fits
 from trainers.errors import UserError
 from trainers.train_state import restore_mean
 
@@ -224,7 +224,7 @@ class Experiment:
 
         def make(task):
             task = task.for_model(model.reads_source)
-            check_apart(self.batches, task.kind, model)
+            check_fits(self.batches, task.kind, model)
 
             def plan_of(tokenizer):
                 return self.batches(

@@ -76,8 +76,9 @@ def bucketed(
     return Bucketed(*given, buckets=buckets, input_weight=input_weight)
 
 
-def check_apart(plan, kind, model):
-    """Refuses a plan that packs rows, for a model that reads a row as one example.
+def check_fits(plan, kind, model):
+    """Refuses a plan that packs rows, for a model that reads a row as one example; and one whose rows
+    go on from batch to batch, for a model that carries nothing on.
 
     Args:
       plan: function that makes it.
@@ -93,6 +94,11 @@ def check_apart(plan, kind, model):
         raise UserError(
             f"Experiment.batches = @{name}: puts several examples into a row, and "
             f"{type(model).__name__} reads a row as one; choose @bucketed"
+        )
+    if name == "contiguous" and not model.initial_state(1):
+        raise UserError(
+            f"Experiment.batches = @{name}: rows go on from batch to batch, and "
+            f"{type(model).__name__} carries no state from one to the next; choose @windows"
         )
 
 

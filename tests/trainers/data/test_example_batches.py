@@ -15,10 +15,10 @@ from tests.trainers.data.made import (
     same,
     texts,
 )
-from trainers.data.batches import windows
-from trainers.data.example_batches import auto, bucketed, check_apart, packed
+from trainers.data.batches import contiguous, windows
+from trainers.data.example_batches import auto, bucketed, check_fits, packed
 from trainers.errors import UserError
-from zoo import LSTMLM, PretrainedLM
+from zoo import LSTMLM, DecoderLM, PretrainedLM
 
 
 def row_of_examples(examples, length, in_source):
@@ -183,7 +183,13 @@ def test_auto_packs_pairs_and_cuts_a_stream_to_windows(tmp_path):
 def test_plans_that_pack_are_refused_for_models_that_read_a_row_as_one_example(plan):
     alone = PretrainedLM.__new__(PretrainedLM)
     with pytest.raises(UserError, match=f"@{plan.__name__}: .* PretrainedLM reads a row as one"):
-        check_apart(plan, "text_to_text", alone)
-    check_apart(plan, "text_to_text", LSTMLM.__new__(LSTMLM))
-    check_apart(windows, "language_modelling", alone)
-    check_apart(bucketed, "text_to_text", alone)
+        check_fits(plan, "text_to_text", alone)
+    check_fits(plan, "text_to_text", LSTMLM.__new__(LSTMLM))
+    check_fits(windows, "language_modelling", alone)
+    check_fits(bucketed, "text_to_text", alone)
+
+
+def test_rows_that_go_on_are_refused_for_models_that_carry_no_state():
+    with pytest.raises(UserError, match="@contiguous: .* DecoderLM carries no state .* @windows"):
+        check_fits(contiguous, "language_modelling", DecoderLM(9, 1, 8, 2))
+    check_fits(contiguous, "language_modelling", LSTMLM(9, 1, 8))
