@@ -90,10 +90,23 @@ def restore(state, path):
         status.assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
         reason = str(error).strip().split("\n")[0]
+        problem = f"was made by another model or optimizer ({reason}); put back the old settings"
+        if isinstance(error, ValueError):
+            problem = other_rows(state, path) or problem
         raise UserError(
-            f"{path}: was made by another model or optimizer ({reason}); put back the old settings, "
-            "or begin a new --model_dir from its weights with train.initial_checkpoint"
+            f"{path}: {problem}, or begin a new --model_dir from its weights with "
+            "train.initial_checkpoint"
         ) from error
+
+
+def other_rows(state, path):
+    """What to say where a checkpoint's carried state is of more rows or fewer, else None."""
+    there = tf.train.load_checkpoint(os.path.join(path, STATE)).get_variable_to_shape_map()
+    for i, variable in enumerate(getattr(state, "carried", ())):
+        (here, *of_a_row), shape = variable.shape, there.get(f"carried/{i}/{VALUE}", [0])
+        if shape[1:] == of_a_row and shape[0] != here:
+            return f"carries the state of {shape[0]} rows, and batches have {here}; put back BATCH_SIZE"
+    return None
 
 
 def restore_weights(model, path, new_tokens=0):

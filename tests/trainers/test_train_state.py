@@ -146,3 +146,19 @@ def test_the_mean_of_checkpoints_is_numpys_in_any_order(tmp_path, with_averages)
     train_state.restore_mean(model, paths[:1])
     for weight, expected in zip(model.weights, values[0], strict=True):
         np.testing.assert_array_equal(weight, expected)
+
+
+@pytest.mark.parametrize(
+    "shape, said",
+    [
+        ((6, 3), "carries the state of 4 rows, and batches have 6; put back BATCH_SIZE, or begin"),
+        ((4, 5), "was made by another model or optimizer (Received incompatible tensor"),
+        ((6, 5), "was made by another model or optimizer (Received incompatible tensor"),
+    ],
+)
+def test_a_batch_size_that_a_carried_state_does_not_fit_is_named(tmp_path, shape, said):
+    path = str(tmp_path / "step_1")
+    tf.train.Checkpoint(carried=[tf.Variable(tf.zeros((4, 3)))]).write(f"{path}/state")
+    with pytest.raises(UserError) as error:
+        train_state.restore(tf.train.Checkpoint(carried=[tf.Variable(tf.zeros(shape))]), path)
+    assert str(error.value).startswith(f"{path}: {said}")
