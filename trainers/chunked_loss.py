@@ -120,8 +120,9 @@ def over_chunks(function, model, hidden, *of_tokens, counted=None, share=1.0):
       hidden: [B, T, D], of `model.hidden`.
       of_tokens: [B, T]. Where the last chunk is not full they are 0, as `hidden` is.
       counted: bool [B, T], False for tokens whose results nobody reads; None where all are read.
-      share: of the tokens, how many are counted as a rule. If few are, chunks hold about as many,
-        and `function` sees the counted ones first and few of the others.
+      share: of the tokens, how many are counted as a rule. If few are, chunks hold about as many, and
+        `function` sees the counted ones one after another, then zeros; where one chunk holds all
+        tokens, it may see them all, as they lie.
 
     Returns:
       (the sums over all chunks, [B * T, ...]); 0 for what `function` did not see.

@@ -122,7 +122,7 @@ def train(
       weight_decay_exclude: regular expressions of paths of variables that do not decay.
       frozen: regular expressions of paths of variables that do not learn.
       learning_rate_scales: {regular expression of paths: factor of the learning rate}, the first that
-        matches; weight decay is not scaled.
+        matches. Of weight decay only Muon.adam_weight_decay is scaled with it.
       ema_decay: of an average of the weights, which evaluation and export then use; 0 for none.
       xla: compile with XLA; "auto" where it pays.
       report_every_steps: steps between reports.
