@@ -78,7 +78,7 @@ def test_each_mode_calls_its_one_function(calls):
         ),
         (
             ["--model_dir=m", "--mode=trian"],
-            "flag --mode=trian: value should be one of <train|evaluate|export>",
+            "flag --mode=trian: value should be one of <prepare|train|evaluate|export>",
         ),
         (
             ["--model_dir=m", "--gin_param", "STEPS", "=", "3"],
