@@ -163,6 +163,14 @@ class Task:
     def all_answers(self, record):
         ((_, field, _, _),) = formatter.parse(self.references)
         answers, _ = self.in_record(formatter.get_field, field, record)
+        answers = [answers] if isinstance(answers, str) else answers
+        if not isinstance(answers, list) or not all(
+            isinstance(x, str | int | float) for x in answers
+        ):
+            raise UserError(
+                f"{record.where}: {field} must be a list of texts, and is {answers!r}; "
+                "text_to_text.references names it"
+            )
         return [self.label(str(answer), record) for answer in answers]
 
     def in_record(self, find, template, record):
@@ -217,7 +225,7 @@ def text_to_text(
       metrics: names of metrics of decoded answers, see text_metrics/table.py. With labels and
         without names: how often the answer is right, and how often the likeliest label is.
       references: where a record has several acceptable answers, the field that lists them, as
-        "{answers}"; `targets` then takes one of them, as "{answers[0]}".
+        "{answers}"; `targets` then takes one of them, as "{answers[0]}". A lone text is a list of one.
       empty_targets: at a target without text stop ("error") or leave the example out ("skip").
 
     Raises:

@@ -60,6 +60,20 @@ def test_all_acceptable_answers_go_with_an_example():
         next(examples)
 
 
+def test_a_lone_text_is_the_one_acceptable_answer():
+    records = [{"source": "?", "target": "Paris"}]
+    (example,) = tasks.text_to_text(Listed(records), references="{target}").examples("train")
+    assert example["references"] == ["Paris"]
+
+
+@pytest.mark.parametrize("answers", [7, None, {"text": "Paris"}, ["Paris", None], [["Paris"]]])
+def test_references_that_are_no_list_of_texts_name_the_record_and_the_field(answers):
+    records = [{"source": "?", "target": "Paris", "answers": answers}]
+    task = tasks.text_to_text(Listed(records), references="{answers}")
+    with pytest.raises(UserError, match="listed:1: answers must be a list of texts, and is "):
+        list(task.examples("train"))
+
+
 @pytest.mark.parametrize("references", ["answers", "{a} {b}", "the {answers}", "{answers}."])
 def test_references_are_one_field(references):
     with pytest.raises(UserError, match="text_to_text.references = .* one field in braces"):
