@@ -1,7 +1,7 @@
 """Tasks: how a source's records become examples, text by text, and an answer is read back.
 
 Templates are those of `str.format` over a record's fields: "{question}", "{target[0]}".
-A list of texts is put in with spaces between.
+A list of texts is put in with spaces between, and null as nothing.
 """
 
 import dataclasses
@@ -251,7 +251,9 @@ def text_to_text(
 class Formatter(string.Formatter):
     def format_field(self, value, format_spec):
         if isinstance(value, list):
-            value = " ".join(map(str, value))
+            value = " ".join(str(item) for item in value if item is not None)
+        if value is None:
+            value = ""
         return super().format_field(value, format_spec)
 
 

@@ -91,6 +91,14 @@ def test_an_empty_target_is_an_error_or_left_out():
     assert list(task.examples("train")) == [{"inputs": "b", "targets": "c"}]
 
 
+def test_null_is_no_word():
+    records = [{"source": "a", "target": None}, {"source": None, "target": ["b", None, "c"]}]
+    with pytest.raises(UserError, match="listed:1: the target is empty"):
+        list(tasks.text_to_text(Listed(records)).examples("train"))
+    task = tasks.text_to_text(Listed(records), "say {source}", empty_targets="skip")
+    assert list(task.examples("train")) == [{"inputs": "say ", "targets": "b c"}]
+
+
 @pytest.mark.parametrize(
     "inputs, affixes",
     [
