@@ -55,3 +55,16 @@ def test_a_model_file_has_the_last_word_on_what_the_model_is(before, name):
     alone = settings.read([model_file(name)])
     after = settings.read([model_file(before), model_file(name)])
     assert config.differences(alone, after) == {}
+
+
+def bindings(*lines, recipe="translate_files"):
+    """{"scope/Configurable.parameter": value} of a recipe and what is set by hand."""
+    lines = ["TRAIN_FILES = 'a.{language}'", *lines]
+    return config.check([f"configs/recipes/{recipe}.gin"], lines).flat()
+
+
+def test_all_that_asks_for_the_target_language_has_the_same():
+    found = bindings("TARGET_LANGUAGE = 'zh'")
+    (languages,) = (value for name, value in found.items() if name.endswith("_files.languages"))
+    assert languages == ["en", "zh"]
+    assert found["bleu.language"] == found["tokenised_bleu.language"] == "zh"

@@ -65,6 +65,9 @@ def check_one(task, split):
         raise UserError(f"decoded evaluation: the {split} split has no examples")
     if "inputs" not in first:
         raise UserError("decoded evaluation: the task has no inputs to answer; use text_to_text")
+    for name in task.metrics:
+        if hasattr(METRICS[name].score, "make"):  # a package that it lacks is told before training
+            METRICS[name].score.make()
     ranked = [name for name in task.metrics if METRICS[name].ranks]
     if ranked and not choices_of(first, task):
         raise UserError(

@@ -13,6 +13,8 @@ from trainers.data import tasks
 from trainers.data.mixture import mixture
 from trainers.errors import UserError
 from trainers.exported import ExportedModel
+from trainers.text_metrics import translation
+from trainers.text_metrics.table import METRICS
 from trainers.text_model import TextModel
 
 PAIRS = [("one", "eins"), ("a longer one", "y"), ("two", "zwei"), ("", "x"), ("three", "drei")]
@@ -155,6 +157,13 @@ def test_a_choice_that_the_model_cannot_read_is_one_clear_line(export):
 def test_a_task_without_answers_to_score_says_what_it_lacks(task, problem):
     with pytest.raises(UserError, match=problem):
         decoded.check(task, "test")
+
+
+def test_a_metric_that_lacks_a_package_is_told_of_before_training(monkeypatch):
+    monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_ja_mecab.MeCab", None)
+    monkeypatch.setattr(METRICS["bleu"].score, "make", lambda: translation.plain_bleu("ja"))
+    with pytest.raises(UserError, match="bleu.language = 'ja': sacreBLEU needs more packages"):
+        decoded.check(tasks.text_to_text(Listed(RECORDS), metrics=["bleu"]), "test")
 
 
 def test_what_is_written_is_whole_and_says_how_it_was_made(tmp_path):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import gin
 
+from trainers.errors import UserError
 from trainers.text_metrics.lines import check_lines
 
 
@@ -50,12 +51,27 @@ class OverCorpus:
         return scorer.metric.get_signature().format() + scorer.note
 
 
-def plain_bleu():
-    """sacreBLEU's defaults, on plain text: case is kept, tokens are those of mteval-v13a."""
+@gin.configurable("bleu")
+def plain_bleu(language: str | None = None):
+    """sacreBLEU's defaults, on plain text: case is kept, tokens are those of mteval-v13a.
+
+    Args:
+      language: of the texts; "zh", "ja" and "ko" have no spaces that 13a could divide them at, and
+        get the tokens that sacreBLEU has for them.
+
+    Raises:
+      UserError: a package for the language's tokens is not installed.
+    """
     from sacrebleu.metrics import BLEU
 
     # No warnings about texts that look tokenised already: those of some data sets are.
-    return Scorer(BLEU(force=True))
+    try:
+        return Scorer(BLEU(force=True, trg_lang=language or ""))
+    except RuntimeError:
+        raise UserError(
+            f"bleu.language = {language!r}: sacreBLEU needs more packages for it: "
+            f"pip install 'sacrebleu[{language}]'"
+        ) from None
 
 
 @gin.configurable("tokenised_bleu")

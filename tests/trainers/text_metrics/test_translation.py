@@ -1,5 +1,6 @@
 """Truth: the command lines of sacreBLEU and sacremoses."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import gin
 import pytest
 
 from tests.trainers.text_metrics.made import sentences, write
+from trainers.errors import UserError
 from trainers.text_metrics.table import METRICS
 from trainers.text_metrics.translation import moses
 
@@ -22,6 +24,18 @@ def sacrebleu(predictions, *references, options=("-m", "bleu", "chrf", "ter")):
     return found if isinstance(found, list) else [found]
 
 
+@contextlib.contextmanager
+def bound(**settings):
+    """While it lasts gin has settings, `bleu__language` for bleu.language."""
+    with gin.unlock_config():
+        for name, value in settings.items():
+            gin.bind_parameter(name.replace("__", "."), value)
+    try:
+        yield
+    finally:
+        gin.clear_config()
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_figures_and_signatures_are_those_of_sacrebleus_command_line(tmp_path, count):
     references = [texts[:count] for texts in REFERENCES]
@@ -30,6 +44,25 @@ def test_figures_and_signatures_are_those_of_sacrebleus_command_line(tmp_path, c
         score = METRICS[name].score
         assert score(PREDICTIONS, references) == {name: pytest.approx(said["score"], abs=1e-9)}
         assert score.signature(references) == said["signature"]
+
+
+@pytest.mark.parametrize("language", ["de", "zh"])
+def test_bleu_in_a_language_is_that_of_sacrebleus_command_line_for_it(tmp_path, language):
+    predictions = ["我喜欢红色的苹果。", "今天天气很好", *PREDICTIONS]
+    references = [["我喜欢绿色的苹果。"], ["今天天气很好"], *(texts[:1] for texts in REFERENCES)]
+    options = ["-m", "bleu", "-l", f"en-{language}"]
+    (said,) = sacrebleu(*write(tmp_path, predictions, references), options=options)
+    assert ("|tok:zh|" in said["signature"]) == (language == "zh")
+    score = METRICS["bleu"].score
+    with bound(bleu__language=language):
+        assert score(predictions, references) == {"bleu": pytest.approx(said["score"], abs=1e-9)}
+        assert score.signature(references) == said["signature"]
+
+
+def test_a_language_whose_tokens_need_a_package_that_is_not_there_names_it(monkeypatch):
+    monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_ja_mecab.MeCab", None)
+    with bound(bleu__language="ja"), pytest.raises(UserError, match="pip install 'sacrebleu.ja.'"):
+        METRICS["bleu"].score(["a"], [["a"]])
 
 
 @pytest.mark.parametrize("language, lowercase", [("en", False), ("de", True)])
@@ -50,13 +83,8 @@ def test_tokenised_bleu_is_that_of_sacrebleu_between_tokens_of_sacremoses(
     options = ["-m", "bleu", "-tok", "none", "-s", "none", "--force", *["-lc"] * lowercase]
     (said,) = sacrebleu(*paths, options=options)
     score = METRICS["tokenised_bleu"].score
-    with gin.unlock_config():
-        gin.bind_parameter("tokenised_bleu.language", language)
-        gin.bind_parameter("tokenised_bleu.lowercase", lowercase)
-    try:
+    with bound(tokenised_bleu__language=language, tokenised_bleu__lowercase=lowercase):
         found, signature = score(PREDICTIONS, REFERENCES), score.signature(REFERENCES)
-    finally:
-        gin.clear_config()
     assert found == {"tokenised_bleu": pytest.approx(said["score"], abs=1e-9)}
     assert signature == f"{said['signature']}|moses:{language}"
 
