@@ -59,7 +59,7 @@ def test_a_model_file_has_the_last_word_on_what_the_model_is(before, name):
 
 def bindings(*lines, recipe="translate_files"):
     """{"scope/Configurable.parameter": value} of a recipe and what is set by hand."""
-    lines = ["TRAIN_FILES = 'a.{language}'", *lines]
+    lines = [*lines, "TRAIN_FILES = 'a.{language}'"]
     return config.check([f"configs/recipes/{recipe}.gin"], lines).flat()
 
 
@@ -68,3 +68,11 @@ def test_all_that_asks_for_the_target_language_has_the_same():
     (languages,) = (value for name, value in found.items() if name.endswith("_files.languages"))
     assert languages == ["en", "zh"]
     assert found["bleu.language"] == found["tokenised_bleu.language"] == "zh"
+
+
+@pytest.mark.parametrize("name", ["parallel_files", "dates_en_de", "multi30k_en_de"])
+def test_what_makes_up_a_task_does_not_reach_the_others_of_a_mixture(name):
+    found = bindings(f"include 'configs/tasks/{name}.gin'", "include 'configs/tasks/sst2.gin'")
+    assert found[f"{name}/text_to_text.metrics"]
+    assert "text_to_text.metrics" not in found
+    assert "sst2/text_to_text.metrics" not in found

@@ -52,6 +52,7 @@ def check(gin_files, gin_params, model_dir=None, catalogue=None, called=()):
     check_macros(config)
     check_required(config, catalogue, called)
     check_types(config, catalogue)
+    check_scopes(config, saved=gin_files == [os.path.join(model_dir or "", NAME)])
     return config
 
 
@@ -144,6 +145,32 @@ def check_types(config, catalogue):
         meant = annotations.mended(value, declared.annotation)
         hint = f"; write {name} = {quoted(meant)}" if meant is not None else ""
         raise UserError(f"{setting.where}: {name} = {quoted(value)}: {needs}{hint}")
+
+
+def check_scopes(config, saved=False):
+    """What a user sets without a scope has an effect: not all that ask have another value in theirs.
+
+    Files that are included, and what is `saved` of all of them, may set what others override.
+    """
+    by_user = (PARAM,) if saved else (PARAM, f"{config.source}:")
+    scopes = {}
+    for setting in [*config.macros.values(), *config.bindings.values()]:
+        for part in settings.parts(setting.value):
+            if isinstance(part, Reference):
+                scope, _, name = part.scoped_name.rpartition("/")
+                scopes.setdefault(name, set()).add(scope)
+    for (scope, selector, parameter), setting in config.bindings.items():
+        asking = [(s, selector, parameter) for s in sorted(scopes.get(selector, ()))]
+        if scope or not setting.where.startswith(by_user) or not asking:
+            continue
+        if any(key not in config.bindings for key in asking):
+            continue
+        value = config.resolve(setting.value)
+        if all(config.resolve(config.bindings[key].value) != value for key in asking):
+            names = " or ".join(settings.binding_name(*key) for key in asking)
+            raise UserError(
+                f"{setting.where}: {selector}.{parameter} has no effect here; write {names}"
+            )
 
 
 def differences(old, new, catalogue=None):

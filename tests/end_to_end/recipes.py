@@ -36,7 +36,7 @@ EncoderDecoder.width = 32
 inverse_square_root.warmup_steps = 10
 TOKENIZER = "characters"
 VOCABULARY_SIZE = None
-text_to_text.metrics = ["chrf", "exact_match"]
+parallel_files/text_to_text.metrics = ["chrf", "exact_match"]
 train.callbacks = [@DecodedEvaluation]
 """,
 }

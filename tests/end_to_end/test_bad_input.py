@@ -79,11 +79,11 @@ def test_a_field_that_a_line_lacks_is_named(complaint, tmp_path):
         tmp_path / "a.jsonl", b'{"question": "why?", "answer": "so"}\n{"question": "x"}\n'
     )
     params = [
-        "text_to_text.source = @jsonl_files()",
+        "parallel_files/text_to_text.source = @jsonl_files()",
         f"jsonl_files.train = '{path}'",
         f"jsonl_files.validation = '{path}'",
-        "text_to_text.inputs = '{question}'",
-        "text_to_text.targets = '{answer}'",
+        "parallel_files/text_to_text.inputs = '{question}'",
+        "parallel_files/text_to_text.targets = '{answer}'",
     ]
     message = complaint("encoder_decoder", *(f"--gin_param={param}" for param in params))
     assert message == f"{path}:2: no field 'answer'; the fields are: question"

@@ -14,7 +14,7 @@ from tests.trainers.callbacks.test_tensorboard import points
 from trainers.checkpoints import Checkpoints, read_meta
 
 DECODED = {
-    "text_to_text.metrics": ["bleu", "chrf", "ter", "exact_match"],
+    "parallel_files/text_to_text.metrics": ["bleu", "chrf", "ter", "exact_match"],
     "DecodedEvaluation.max_new_tokens": 30,
     "DecodedEvaluation.every_evaluations": 2,
     "train.best_metric": "val_chrf",
@@ -136,7 +136,10 @@ def test_beams_and_another_split_by_hand(trained, tmp_path):
 @pytest.mark.parametrize(
     "setting, problem",
     [
-        ("text_to_text.metrics = ['blue']", "'blue' is no metric; did you mean bleu?"),
+        (
+            "parallel_files/text_to_text.metrics = ['blue']",
+            "'blue' is no metric; did you mean bleu?",
+        ),
         ("train.best_metric = 'val_chrm'", "did you mean val_chrf?"),
         ("DecodedEvaluation.num_beams = -1", "DecodedEvaluation: num_beams is -1"),
         ("DecodedEvaluation.beams = 1", "DecodedEvaluation has no beams; did you mean num_beams?"),

@@ -95,6 +95,30 @@ def test_a_macro_whose_use_is_overridden_is_neither_required_nor_settable(check,
     )
 
 
+SCOPED = """
+Experiment.model = @wide/DecoderLM
+wide/DecoderLM.width = 16
+"""
+
+
+def test_a_setting_that_every_scope_has_otherwise_is_refused(check, complaint):
+    problem = "DecoderLM.width has no effect here; write wide/DecoderLM.width"
+    assert complaint(SCOPED, "DecoderLM.width = 8") == f"--gin_param: {problem}"
+    assert complaint(SCOPED + "DecoderLM.width = 8") == f"x.gin:4: {problem}"
+    for line in ("DecoderLM.width = 16", "DecoderLM.num_heads = 2", "train.steps = 1"):
+        check(SCOPED, line)
+    check(SCOPED, "Experiment.model = @DecoderLM", "DecoderLM.width = 8")
+    check(SCOPED, "x/DecoderLM.width = 8")
+
+
+def test_a_file_may_set_what_another_has_otherwise_in_every_scope(tmp_path, check, catalogue):
+    text = SCOPED + "DecoderLM.width = 8"
+    (tmp_path / "part.gin").write_text(text)
+    check(f"include '{tmp_path}/part.gin'")
+    (tmp_path / "config.gin").write_text(text)
+    config.check([], [], str(tmp_path), catalogue)
+
+
 def test_all_that_must_be_set_is_named_at_once(complaint):
     text = "files.train = %TRAIN_FILES\nfiles.mode = %gin.REQUIRED" + RECIPE
     assert complaint(text) == (
