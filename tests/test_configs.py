@@ -76,3 +76,9 @@ def test_what_makes_up_a_task_does_not_reach_the_others_of_a_mixture(name):
     assert found[f"{name}/text_to_text.metrics"]
     assert "text_to_text.metrics" not in found
     assert "sst2/text_to_text.metrics" not in found
+
+
+@pytest.mark.parametrize("recipe", ["squad", "finetune_squad"])
+def test_answers_to_questions_about_passages_take_little_of_their_room(recipe):
+    read = settings.read([f"configs/recipes/{recipe}.gin"]).flat()
+    assert read["DecodedEvaluation.max_new_tokens"] <= 32

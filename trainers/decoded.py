@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import logging
 import os
 from typing import NamedTuple
 
@@ -149,12 +150,29 @@ def generated(export, task, examples, options, stop):
     """The answer to each example; None if stopped."""
     answers = [""] * len(examples)
     options = dataclasses.replace(options, stop=[*options.stop, *task.stops])
-    texts = export.generate([example["inputs"] for example in examples], options)
+    prompts = [example["inputs"] for example in examples]
+    warn_of_cuts(export, prompts, options)
+    texts = export.generate(prompts, options)
     for done, (place, (best, *_)) in enumerate(texts, 1):
         answers[place] = task.read_answer(best.text)
         if done % options.batch_size == 0 and done < len(examples) and stop():
             return None
     return answers
+
+
+def warn_of_cuts(export, prompts, options):
+    size, most = options.batch_size, options.max_new_tokens
+    batches = (prompts[first : first + size] for first in range(0, len(prompts), size))
+    cut = sum(int((~export.which_fit(batch, most)).sum()) for batch in batches)
+    if cut:
+        logging.getLogger(__name__).warning(
+            "%d of %d prompts lost their beginning in decoding: the model has room for %d tokens, "
+            "of which max_new_tokens = %d are an answer's",
+            cut,
+            len(prompts),
+            export.description.max_length,
+            most,
+        )
 
 
 def ranked(export, task, examples, options, stop):

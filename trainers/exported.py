@@ -170,11 +170,16 @@ class ExportedModel:
 
     def fits(self, prompt, max_new_tokens):
         """Whether a prompt can be read whole and leaves room for an answer."""
+        return bool(self.which_fit([prompt], max_new_tokens)[0])
+
+    def which_fit(self, prompts, max_new_tokens):
+        """bool [N], `fits` of each prompt."""
         said = self.description
-        read = self.functions.tokenize(texts=tf.constant([said.prefix + prompt + said.suffix]))
+        texts = [said.prefix + prompt + said.suffix for prompt in prompts]
+        read = self.functions.tokenize(texts=tf.constant(texts))
         # An encoder reads the <eos> behind a prompt as well, and nothing else.
         reserved = 1 if said.reads_source else min(max_new_tokens, (said.max_length + 1) // 2)
-        return int(read["num_tokens"][0]) <= said.max_length - reserved
+        return read["num_tokens"].numpy() <= said.max_length - reserved
 
     def run(self, function, prompts, prefixes, options, first=0, **more):
         """Calls `generate` or `start`, with a seed that goes on from the `first` prompts."""

@@ -122,6 +122,19 @@ def test_only_the_first_examples_are_read_where_fewer_are_asked_for(export):
     assert [line["inputs"] for line in found.lines] == [source for source, _ in PAIRS[:3]]
 
 
+def test_prompts_that_decoding_shortened_are_counted(export, caplog):
+    def warned(*prompts):
+        caplog.clear()
+        examples = [{"inputs": prompt, "targets": "y"} for prompt in prompts]
+        task = WithExamples(examples, metrics=["exact_match"])
+        decoded.evaluate(export, task, "validation", OPTIONS)
+        return caplog.messages
+
+    assert warned("a" * 31, "b") == []  # and <eos>
+    (line,) = warned("a" * 32, "b", "c" * 99)
+    assert line.startswith("2 of 3 prompts lost their beginning in decoding: ")
+
+
 @pytest.mark.parametrize("settings", [{"metrics": ["bleu"]}, {"labels": ["eins", "y"]}])
 def test_it_stops_between_batches(export, settings):
     examples = [{"inputs": source, "targets": target} for source, target in PAIRS]
