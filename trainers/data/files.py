@@ -6,6 +6,7 @@ import fcntl
 import glob
 import gzip
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 
 from trainers.errors import UserError
@@ -45,7 +46,12 @@ def pieces(path: str, errors: str = "error") -> Iterator[str]:
     with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
         final = False
         while not final:
-            block = file.read(PIECE_BYTES)
+            try:
+                block = file.read(PIECE_BYTES)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise UserError(
+                    f"{path}: is no whole gzip file ({error}); make it again, or name it without .gz"
+                ) from None
             final = len(block) < PIECE_BYTES
             text = rest + decode(decoder, block, final, path, line)
             end = len(text) if final else text.rfind("\n") + 1 or len(text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import gin
 
 from trainers.data.files import pieces
-from trainers.data.sources import Files, Record
+from trainers.data.sources import Files, JsonRecord
 from trainers.errors import UserError
 
 
@@ -58,7 +58,7 @@ class JsonLists(Files):
                 where = f"{path}, record {i + 1}"
                 if not isinstance(listed[i], dict):
                     raise UserError(f"{where}: must be an object, {{...}}")
-                yield Record(listed[i], where)
+                yield JsonRecord(listed[i], where)
 
 
 def read_list(path):

@@ -88,7 +88,10 @@ class SelfSupervised:
     def records(self, split) -> Iterator[Record]:
         number = 0
         for record in self.source.records(split):
-            words = re.findall(r"\s*\S+", record[self.field])
+            text = record[self.field]
+            if not isinstance(text, str):
+                raise UserError(f"{record.where}: {self.field} must be a text, and is {text!r:.40}")
+            words = re.findall(r"\s*\S+", text)
             for start in range(0, len(words), self.most_words):
                 piece = words[start : start + self.most_words]
                 if len(piece) > 1:

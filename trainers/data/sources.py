@@ -38,6 +38,21 @@ class Record(dict):
         raise UserError(f"{self.where}: no field {field!r}; the fields are: {fields}")
 
 
+class JsonRecord(Record):
+    """One read from JSON, where "\\ud83d" may be half of a character, which is no text."""
+
+    def __getitem__(self, field):
+        value = super().__getitem__(field)
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{self.where}: {field} has {error.object[error.start]!r}, half of a character "
+                "whose other half is missing; mend it"
+            ) from None
+        return value
+
+
 @gin.configurable
 def text_files(
     train: Sequence[str] | str,
@@ -228,7 +243,7 @@ class JsonlFiles(Files):
                     raise UserError(f"{where}: not JSON ({error}); one object a line") from None
                 if not isinstance(fields, dict):
                     raise UserError(f"{where}: {line[:40]!r} is no JSON object; write {{...}}")
-                yield Record(fields, where)
+                yield JsonRecord(fields, where)
 
 
 class TsvFiles(Files):

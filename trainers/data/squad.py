@@ -1,7 +1,6 @@
 """Questions about passages in the JSON of SQuAD (Rajpurkar et al. 2016 and 2018): articles hold
 paragraphs, a paragraph holds questions, and an answer is a piece of the paragraph's text."""
 
-import contextlib
 import json
 import logging
 import math
@@ -11,8 +10,10 @@ from typing import Literal
 import gin
 
 from trainers.data.files import pieces
-from trainers.data.sources import Files, Record
+from trainers.data.sources import Files, JsonRecord
 from trainers.errors import UserError
+
+KINDS = {list: "a list", str: "a text", int: "a whole number"}
 
 
 @gin.configurable
@@ -95,26 +96,27 @@ class SquadFiles(Files):
                 )
 
     def questions(self, article, path, left_out):
-        for paragraph in field(article, "paragraphs", path):
-            context = field(paragraph, "context", path)
-            for asked in field(paragraph, "qas", path):
-                where = f"{path}: question {asked.get('id', '?')}"
-                if asked.get("is_impossible"):
+        for paragraph in field(article, "paragraphs", path, list):
+            context = field(paragraph, "context", path, str)
+            for asked in field(paragraph, "qas", path, list):
+                known = asked if isinstance(asked, dict) else {}
+                where = f"{path}: question {known.get('id', '?')}"
+                if known.get("is_impossible"):
                     answers, why = [self.unanswerable] * bool(self.unanswerable), "unanswerable"
                 else:
-                    given = field(asked, "answers", where)
+                    given = field(asked, "answers", where, list)
                     answers, why = self.in_passage(given, context, where), "misplaced"
                 if not answers:
                     left_out[why] += 1
                     continue
                 fields = {
-                    "question": field(asked, "question", where).strip(),
+                    "question": field(asked, "question", where, str).strip(),
                     "context": context,
                     "title": article.get("title", ""),
                     "id": asked.get("id", ""),
                     "answers": answers,
                 }
-                yield Record(fields, where)
+                yield JsonRecord(fields, where)
 
     def in_passage(self, given, context, where):
         """Texts of the answers that stand in the passage where they are said to."""
@@ -122,8 +124,8 @@ class SquadFiles(Files):
             raise UserError(f"{where}: has no answer, and is not marked as is_impossible")
         found = []
         for answer in given:
-            text = field(answer, "text", where)
-            start = field(answer, "answer_start", where)
+            text = field(answer, "text", where, str)
+            start = field(answer, "answer_start", where, int)
             if text and context.startswith(text, start):
                 found.append(text)
             elif self.misplaced_answers == "error":
@@ -139,11 +141,15 @@ def articles_of(path):
         content = json.loads("".join(pieces(path)))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not JSON ({error})") from None
-    return field(content, "data", path)
+    return field(content, "data", path, list)
 
 
-def field(value, name, where):
-    with contextlib.suppress(KeyError, TypeError):
-        return value[name]
-    known = ", ".join(value) if isinstance(value, dict) else type(value).__name__
-    raise UserError(f"{where}: {name!r} is missing where SQuAD's format has it; there is: {known}")
+def field(value, name, where, kind):
+    if not isinstance(value, dict) or name not in value:
+        known = ", ".join(value) if isinstance(value, dict) else type(value).__name__
+        raise UserError(
+            f"{where}: {name!r} is missing where SQuAD's format has it; there is: {known}"
+        )
+    if not isinstance(value[name], kind):
+        raise UserError(f"{where}: {name!r} must be {KINDS[kind]}, and is {value[name]!r:.40}")
+    return value[name]

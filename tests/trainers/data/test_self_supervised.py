@@ -75,6 +75,12 @@ def test_texts_are_cut_to_pieces_and_a_single_word_is_left_out():
     assert [(s + t).split() for s, t in found] == [list("abc"), list("def"), list("ij")]
 
 
+@pytest.mark.parametrize("text", [None, 7, ["a b"]])
+def test_what_is_no_text_names_its_record(text):
+    with pytest.raises(UserError, match="listed:1: text must be a text, and is "):
+        pairs(prefix_lm(listed(text)))
+
+
 def test_a_text_that_has_a_mark_of_its_own_is_named_and_another_mark_helps():
     source = listed("a b", "c \ue003 d")
     with pytest.raises(UserError, match="listed:2: U\\+E003 is one of the marks .*first_mark"):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from trainers.data import files, sources, table_files
+from trainers.data import files, sources, table_files, tasks
 from trainers.errors import UserError
 
 
@@ -90,6 +90,15 @@ def test_a_file_that_ends_within_a_character_is_not_utf8(write):
         texts(sources.text_files(write("a.txt", b"fine\n\xc3")))
 
 
+@pytest.mark.parametrize("name", ["plain", "truncated"])
+def test_what_is_no_whole_gzip_file_is_named(tmp_path, name):
+    packed = gzip.compress(os.urandom(4000).hex().encode())
+    path = tmp_path / f"{name}.gz"
+    path.write_bytes(b"just text\n" if name == "plain" else packed[:-2000])
+    with pytest.raises(UserError, match=f"{name}.gz: is no whole gzip file"):
+        texts(sources.text_files(str(path)))
+
+
 def test_missing_and_empty_files_are_seen_at_the_door(write, tmp_path):
     with pytest.raises(UserError, match=r"nothing\*: no such file"):
         sources.text_files(str(tmp_path / "nothing*")).check()
@@ -118,6 +127,16 @@ def test_json_lines_are_records_and_errors_name_file_and_line(write):
         bad = write("bad.jsonl", content)
         with pytest.raises(UserError, match="bad.jsonl:2: .*JSON"):
             list(sources.jsonl_files(bad).records("train"))
+
+
+def test_half_a_character_in_json_names_the_record_and_its_field(write):
+    lines = [{"text": "nice", "other": "\ud83d"}, {"text": ["a", "nice \ud83d"]}]
+    path = write("a.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+    task = tasks.language_modelling(sources.jsonl_files(path))
+    examples = task.examples("train")
+    assert next(examples) == {"targets": "nice"}
+    with pytest.raises(UserError, match=r"a.jsonl:2: text has '\\ud83d', half of a character"):
+        next(examples)
 
 
 def test_columns_are_named_by_the_option_or_by_the_first_line(write):

@@ -103,6 +103,10 @@ def test_the_last_articles_are_held_out_over_all_files(write):
         list(squad.squad_files(path, validation_fraction=0.1).records("train"))
 
 
+def with_question(asked):
+    return f'{{"data": [{{"paragraphs": [{{"context": "a", "qas": [{asked}]}}]}}]}}'
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
@@ -113,6 +117,16 @@ def test_the_last_articles_are_held_out_over_all_files(write):
             '{"data": [{"paragraphs": [{"context": "a", "qas": [{"id": "7", "answers": []}]}]}]}',
             "question 7: has no answer, and is not marked as is_impossible",
         ),
+        (with_question('"why?"'), "squad.json: question .: 'answers' is missing .* is: str"),
+        (
+            with_question('{"question": null, "answers": [{"text": "a", "answer_start": 0}]}'),
+            "question .: 'question' must be a text, and is None",
+        ),
+        (
+            with_question('{"question": "?", "answers": [{"text": "a", "answer_start": "0"}]}'),
+            "question .: 'answer_start' must be a whole number, and is '0'",
+        ),
+        ('{"data": [{"paragraphs": null}]}', "'paragraphs' must be a list, and is None"),
     ],
 )
 def test_what_is_not_in_the_format_is_named(tmp_path, content, message):
