@@ -18,6 +18,7 @@ def expand(files: Sequence[str] | str) -> list[str]:
     """The paths that a path, a glob or a list of them stands for, sorted, each once."""
     found = set()
     for pattern in [files] if isinstance(files, str) else files:
+        pattern = os.path.expanduser(pattern)
         matches = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
         matches = [path for path in matches if os.path.isfile(path)]
         if not matches:
@@ -30,18 +31,20 @@ def describe(files: Sequence[str] | str) -> str:
     return files if isinstance(files, str) else ", ".join(map(describe, files))
 
 
-def pieces(path: str, errors: str = "error") -> Iterator[str]:
+def pieces(path: str, errors: str | None = None) -> Iterator[str]:
     """The text of a file, about 1 MiB at a time, cut at line ends wherever there are any.
 
     Args:
       path: of UTF-8 text, with a byte-order mark or without; `.gz` is unpacked.
-      errors: "error" or "replace", what is done about bytes that are not UTF-8.
+      errors: "error" or "replace", what is done about bytes that are not UTF-8; None for "error"
+        where no setting says so.
 
     Raises:
       UserError: naming the line.
     """
     make_decoder = codecs.getincrementaldecoder("utf-8-sig")
-    decoder = make_decoder("strict" if errors == "error" else errors)
+    decoder = make_decoder("replace" if errors == "replace" else "strict")
+    mend = ", or set text_files.encoding_errors = 'replace'" if errors else ""
     rest, line = "", 1
     with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
         final = False
@@ -53,7 +56,7 @@ def pieces(path: str, errors: str = "error") -> Iterator[str]:
                     f"{path}: is no whole gzip file ({error}); make it again, or name it without .gz"
                 ) from None
             final = len(block) < PIECE_BYTES
-            text = rest + decode(decoder, block, final, path, line)
+            text = rest + decode(decoder, block, final, path, line, mend)
             end = len(text) if final else text.rfind("\n") + 1 or len(text)
             if end:
                 yield text[:end]
@@ -61,18 +64,17 @@ def pieces(path: str, errors: str = "error") -> Iterator[str]:
             rest = text[end:]
 
 
-def decode(decoder, block, final, path, line):
+def decode(decoder, block, final, path, line, mend):
     try:
         return decoder.decode(block, final)
     except UnicodeDecodeError as error:
         line += error.object[: error.start].count(b"\n")
         raise UserError(
-            f"{path}:{line}: byte {error.object[error.start]:#04x} is not UTF-8; convert the file, "
-            "or set text_files.encoding_errors = 'replace'"
+            f"{path}:{line}: byte {error.object[error.start]:#04x} is not UTF-8; convert the file{mend}"
         ) from None
 
 
-def lines(path: str, errors: str = "error") -> Iterator[tuple[int, str]]:
+def lines(path: str, errors: str | None = None) -> Iterator[tuple[int, str]]:
     """(number from 1, line without its end) of each line of a file."""
     number, rest = 0, ""
     for text in pieces(path, errors):

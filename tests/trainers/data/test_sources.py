@@ -83,6 +83,8 @@ def test_bytes_that_are_not_utf8_are_named_with_their_line_or_replaced(write, mo
         texts(sources.text_files(path))
     source = sources.text_files(path, encoding_errors="replace", mode="line")
     assert texts(source)[-1] == "bad \ufffd"
+    with pytest.raises(UserError, match="byte 0xff is not UTF-8; convert the file$"):
+        list(sources.tsv_files(path, fields=["text"]).records("train"))
 
 
 def test_a_file_that_ends_within_a_character_is_not_utf8(write):
@@ -97,6 +99,12 @@ def test_what_is_no_whole_gzip_file_is_named(tmp_path, name):
     path.write_bytes(b"just text\n" if name == "plain" else packed[:-2000])
     with pytest.raises(UserError, match=f"{name}.gz: is no whole gzip file"):
         texts(sources.text_files(str(path)))
+
+
+def test_files_of_the_home_directory_are_found(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = write("a.txt", "x")
+    assert files.expand(["~/a.txt"]) == files.expand("~/*.txt") == [path]
 
 
 def test_missing_and_empty_files_are_seen_at_the_door(write, tmp_path):
