@@ -20,7 +20,7 @@ class Decoded(NamedTuple):
       figures: {name: float}, see text_metrics.
       signatures: {metric: str}, of those that say how they were computed.
       lines: a dict for each example: "inputs", "references", "prediction" where it was generated,
-        "choice" where it was ranked, and the figures that one answer has.
+        "choice" where labels were ranked, and the figures that one answer has.
     """
 
     figures: dict
@@ -70,10 +70,8 @@ def check_one(task, split):
         if hasattr(METRICS[name].score, "make"):  # a package that it lacks is told before training
             METRICS[name].score.make()
     ranked = [name for name in task.metrics if METRICS[name].ranks]
-    if ranked and not choices_of(first, task):
-        raise UserError(
-            f"decoded evaluation: {ranked[0]} needs text_to_text.labels, or examples with choices"
-        )
+    if ranked and not task.labels:
+        raise UserError(f"decoded evaluation: {ranked[0]} needs text_to_text.labels")
 
 
 def evaluate(export, task, split, options, max_examples=None, stop=lambda: False):
@@ -95,7 +93,7 @@ def evaluate(export, task, split, options, max_examples=None, stop=lambda: False
       Decoded, or None if stopped.
 
     Raises:
-      UserError: a label or choice is longer than what the model reads.
+      UserError: a label is longer than what the model reads.
     """
     found = Decoded({}, {}, [])
     for name, part in parts_of(task, split).items():
@@ -176,28 +174,22 @@ def warn_of_cuts(export, prompts, options):
 
 
 def ranked(export, task, examples, options, stop):
-    """The choice of each example whose log-probability in sum is the highest; None if stopped."""
-    answers = []
+    """The label whose log-probability in sum is the highest, of each example; None if stopped."""
+    answers, labels = [], task.labels
     for first in range(0, len(examples), options.batch_size):
         if first and stop():
             return None
         batch = examples[first : first + options.batch_size]
-        pairs = [(one["inputs"], text) for one in batch for text in choices_of(one, task)]
+        pairs = [(one["inputs"], text) for one in batch for text in labels]
         try:
             scores = iter(export.score(*zip(*pairs, strict=True), options.batch_size))
         except ValueError as error:
             raise UserError(f"decoded evaluation: {error}") from None
-        for one in batch:
-            choices = choices_of(one, task)
-            its_scores = list(itertools.islice(scores, len(choices)))
-            likeliest = choices[its_scores.index(max(its_scores))]
+        for _ in batch:
+            its_scores = list(itertools.islice(scores, len(labels)))
+            likeliest = labels[its_scores.index(max(its_scores))]
             answers.append(task.read_answer(likeliest))
     return answers
-
-
-def choices_of(example, task):
-    """The answers there are to choose from: the example's own, or else the task's labels."""
-    return example.get("choices") or task.labels
 
 
 def write(folder, split, step, decoded, settings):

@@ -103,17 +103,12 @@ def test_the_likeliest_label_is_that_of_the_greatest_score(text_model, export):
     assert found.figures["label_accuracy"] == pytest.approx(right / len(PAIRS))
 
 
-def test_an_example_may_have_choices_of_its_own(text_model, export):
-    choices = [["a", "b", "c"], ["dd", "e"]]
-    examples = [
-        {"inputs": prompt, "targets": likeliest(text_model, prompt, texts), "choices": texts}
-        for prompt, texts in zip(["one", "two"], choices, strict=True)
-    ]
-    task = WithExamples(examples, metrics=["label_accuracy"])
-    decoded.check(task, "validation")
+def test_nothing_is_generated_where_labels_alone_are_ranked(export):
+    labels = [target for _, target in PAIRS]
+    task = tasks.text_to_text(Listed(RECORDS), labels=labels, metrics=["label_accuracy"])
     found = decoded.evaluate(export, task, "validation", OPTIONS)
-    assert found.figures == {"label_accuracy": 1}
-    assert "prediction" not in found.lines[0]  # nothing was to be generated
+    assert list(found.figures) == ["label_accuracy"]
+    assert all("choice" in line and "prediction" not in line for line in found.lines)
 
 
 def test_only_the_first_examples_are_read_where_fewer_are_asked_for(export):
@@ -149,7 +144,7 @@ def test_it_stops_between_batches(export, settings):
     assert len(asked) == 2
 
 
-def test_a_choice_that_the_model_cannot_read_is_one_clear_line(export):
+def test_a_label_that_the_model_cannot_read_is_one_clear_line(export):
     task = tasks.text_to_text(Listed([{"source": "a", "target": "0"}]), labels=["b" * 100, "c"])
     with pytest.raises(UserError, match="a continuation has more than the 32 tokens"):
         decoded.evaluate(export, task, "validation", OPTIONS)

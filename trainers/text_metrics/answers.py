@@ -47,7 +47,7 @@ def accuracy_of(prediction, references):
 
 
 def label_accuracy_of(prediction, references):
-    """Whether the likeliest label, or choice, is one of the references."""
+    """Whether the likeliest label is one of the references."""
     return {"label_accuracy": float(prediction in references)}
 
 

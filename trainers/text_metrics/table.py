@@ -14,8 +14,8 @@ class Metric(NamedTuple):
     Attributes:
       score: function of predictions and references to figures; see the package.
       figures: {name: max, min, or None where neither is better}.
-      ranks: whether the predictions are the likeliest labels or choices, by their
-        log-probabilities, and not what the model writes.
+      ranks: whether the predictions are the likeliest labels, by their log-probabilities, and not
+        what the model writes.
     """
 
     score: Callable
