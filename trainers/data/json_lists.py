@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import gin
 
-from trainers.data.files import pieces
-from trainers.data.sources import Files, JsonRecord
+from trainers.data.files import describe, pieces
+from trainers.data.sources import DividedFiles, JsonRecord
 from trainers.errors import UserError
 
 
@@ -29,29 +29,20 @@ def json_lists(
     Raises:
       UserError: a fraction that is none.
     """
-    if not 0 <= validation_fraction < 1:
-        raise UserError(
-            f"json_lists.validation_fraction = {validation_fraction}: must be from 0 to below 1"
-        )
     files = {"train": train, "validation": validation, "test": test}
-    return JsonLists(files, 0.0 if validation else validation_fraction)
+    return JsonLists(files, validation_fraction, "json_lists")
 
 
-class JsonLists(Files):
-    def __init__(self, files, validation_fraction):
-        super().__init__(files)
-        self.validation_fraction = validation_fraction
-        if validation_fraction:
-            self.files["validation"] = self.files["train"]
-
+class JsonLists(DividedFiles):
     def options(self):
         return (self.validation_fraction,)
 
     def records(self, split):
-        for path in self.paths(split):
+        paths, empty = self.paths(split), True
+        for path in paths:
             listed = read_list(path)
             first, last = 0, len(listed)
-            if self.validation_fraction and split != "test":
+            if self.cuts(split):
                 cut = int(len(listed) * (1 - self.validation_fraction))
                 first, last = (0, cut) if split == "train" else (cut, last)
             for i in range(first, last):
@@ -59,6 +50,12 @@ class JsonLists(Files):
                 if not isinstance(listed[i], dict):
                     raise UserError(f"{where}: must be an object, {{...}}")
                 yield JsonRecord(listed[i], where)
+                empty = False
+        if empty and self.cuts(split):
+            raise UserError(
+                f"{describe(paths)}: too few records in each to hold one out; give "
+                "VALIDATION_FILES, or set json_lists.validation_fraction = 0.0"
+            )
 
 
 def read_list(path):

@@ -169,22 +169,15 @@ class Files:
                 raise UserError(f"{describe(paths)}: no text in it, for the {split} split")
 
 
-class TextFiles(Files):
-    def __init__(self, files, mode, validation_fraction, encoding_errors, keep_blank_lines):
+class DividedFiles(Files):
+    """Sources of whose training files a part, without others, is the validation split."""
+
+    def __init__(self, files, validation_fraction, name):
         super().__init__(files)
-        if mode not in ("document", "line"):
-            raise UserError(f"text_files.mode = {mode!r}: must be 'document' or 'line'")
-        if encoding_errors not in ("error", "replace"):
-            raise UserError(
-                f"text_files.encoding_errors = {encoding_errors!r}: must be 'error' or 'replace'"
-            )
         if not 0 <= validation_fraction < 1:
             raise UserError(
-                f"text_files.validation_fraction = {validation_fraction}: must be from 0 to below 1"
+                f"{name}.validation_fraction = {validation_fraction}: must be from 0 to below 1"
             )
-        self.mode = mode
-        self.encoding_errors = encoding_errors
-        self.keep_blank_lines = keep_blank_lines
         self.validation_fraction = 0.0 if "validation" in self.files else validation_fraction
 
     @property
@@ -193,15 +186,29 @@ class TextFiles(Files):
             return super().splits
         return ("train", "validation", *(["test"] if "test" in self.files else []))
 
-    def options(self):
-        return self.mode, self.validation_fraction, self.encoding_errors, self.keep_blank_lines
+    def cuts(self, split):
+        """Whether this split is a part of the training files."""
+        return bool(self.validation_fraction) and split != "test"
 
     def paths(self, split):
         return super().paths("train" if self.cuts(split) else split)
 
-    def cuts(self, split):
-        """Whether this split is a part of the training files."""
-        return bool(self.validation_fraction) and split != "test"
+
+class TextFiles(DividedFiles):
+    def __init__(self, files, mode, validation_fraction, encoding_errors, keep_blank_lines):
+        super().__init__(files, validation_fraction, "text_files")
+        if mode not in ("document", "line"):
+            raise UserError(f"text_files.mode = {mode!r}: must be 'document' or 'line'")
+        if encoding_errors not in ("error", "replace"):
+            raise UserError(
+                f"text_files.encoding_errors = {encoding_errors!r}: must be 'error' or 'replace'"
+            )
+        self.mode = mode
+        self.encoding_errors = encoding_errors
+        self.keep_blank_lines = keep_blank_lines
+
+    def options(self):
+        return self.mode, self.validation_fraction, self.encoding_errors, self.keep_blank_lines
 
     def records(self, split):
         records = self.read(self.paths(split))

@@ -10,7 +10,7 @@ from typing import Literal
 import gin
 
 from trainers.data.files import pieces
-from trainers.data.sources import Files, JsonRecord
+from trainers.data.sources import DividedFiles, JsonRecord
 from trainers.errors import UserError
 
 KINDS = {list: "a list", str: "a text", int: "a whole number"}
@@ -43,32 +43,14 @@ def squad_files(
     )
 
 
-class SquadFiles(Files):
+class SquadFiles(DividedFiles):
     def __init__(self, files, validation_fraction, misplaced_answers, unanswerable):
-        super().__init__(files)
-        if not 0 <= validation_fraction < 1:
-            raise UserError(
-                f"squad_files.validation_fraction = {validation_fraction}: must be from 0 to below 1"
-            )
-        self.validation_fraction = 0.0 if "validation" in self.files else validation_fraction
+        super().__init__(files, validation_fraction, "squad_files")
         self.misplaced_answers = misplaced_answers
         self.unanswerable = unanswerable
 
-    @property
-    def splits(self):
-        if not self.validation_fraction:
-            return super().splits
-        return ("train", "validation", *(["test"] if "test" in self.files else []))
-
     def options(self):
         return self.validation_fraction, self.misplaced_answers, self.unanswerable
-
-    def cuts(self, split):
-        """Whether this split is a part of the training files."""
-        return bool(self.validation_fraction) and split != "test"
-
-    def paths(self, split):
-        return super().paths("train" if self.cuts(split) else split)
 
     def records(self, split):
         paths = self.paths(split)

@@ -274,6 +274,7 @@ def test_lists_in_json_are_read_and_divided(tmp_path):
     assert [record["n"] for record in source.records("train")] == list(range(8))
     assert next(source.records("train")).where == f"{path}, record 1"
     assert json_lists(str(path)).splits == ("train",)
+    assert source.splits == ("train", "validation")
     for text, words in (
         ("[1]", "record 1: must be an object"),
         ("{}", "must be one JSON list"),
@@ -282,6 +283,22 @@ def test_lists_in_json_are_read_and_divided(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=words):
             list(json_lists(str(path)).records("train"))
+
+
+def test_lists_of_a_record_each_are_too_small_to_divide(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_text('[{"n": 1}]')
+    source = json_lists(str(tmp_path / "*"), validation_fraction=0.1)
+    with pytest.raises(UserError, match="too few records in each to hold one out; give VALIDATION"):
+        list(source.records("train"))
+    assert len(list(json_lists(str(tmp_path / "*")).records("train"))) == 3
+
+
+def test_lists_without_files_or_with_a_fraction_that_is_none_are_refused():
+    with pytest.raises(UserError, match="set TRAIN_FILES"):
+        json_lists("", validation_fraction=0.1).check()
+    with pytest.raises(UserError, match="json_lists.validation_fraction = 1: must be"):
+        json_lists("a", validation_fraction=1)
 
 
 def test_the_mask_is_that_of_hugging_faces_library(tmp_path, transformers):
