@@ -5,6 +5,7 @@ text that it was trained on, cut into the same parts.
 """
 
 import dataclasses
+import datetime
 import functools
 import re
 
@@ -23,11 +24,13 @@ class Chat:
         people say the same letters are letters.
       separator: character at which the tokenizer divides a text and which it drops; "" for a
         tokenizer that knows of none, and then of no special tokens either.
+      now: the datetime that a template may write; None for the clock's.
     """
 
     template: str = ""
     special_tokens: tuple = ()
     separator: str = ""
+    now: datetime.datetime | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def of(cls, description, template=""):
@@ -137,6 +140,7 @@ class Chat:
             self.template,
             add_generation_prompt,
             eos_token=EOS_TEXT if EOS_TEXT in self.special_tokens else "",
+            now=self.now,
         )
 
     def cleaned(self, message):

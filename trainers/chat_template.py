@@ -37,7 +37,7 @@ TEMPLATES = {"plain": DEFAULT, "chatml": CHATML}
 BEGIN, END = "\ufdd1", "\ufdd2"
 
 
-def render(messages, template="", add_generation_prompt=True, eos_token=""):
+def render(messages, template="", add_generation_prompt=True, eos_token="", now=None):
     """The prompt of a conversation.
 
     Args:
@@ -46,14 +46,15 @@ def render(messages, template="", add_generation_prompt=True, eos_token=""):
         `eos_token`, and `bos_token`, which is empty: an export puts its own <eos>.
       add_generation_prompt: whether the assistant's turn begins at the end.
       eos_token: empty but for models whose tokenizer has a name for <eos>.
+      now: the datetime that a template's `strftime_now` writes; None for the clock's.
 
     Raises:
       ValueError: the template is not right, or refuses these messages.
     """
-    return render_spans(messages, template, add_generation_prompt, eos_token)[0]
+    return render_spans(messages, template, add_generation_prompt, eos_token, now)[0]
 
 
-def render_spans(messages, template="", add_generation_prompt=True, eos_token=""):
+def render_spans(messages, template="", add_generation_prompt=True, eos_token="", now=None):
     """(text, spans): see `render`; spans [(first, last)] of it stand in {% generation %} tags."""
     try:
         text = compiled(template or DEFAULT).render(
@@ -63,6 +64,7 @@ def render_spans(messages, template="", add_generation_prompt=True, eos_token=""
             eos_token=eos_token,
             tools=None,
             documents=None,
+            strftime_now=lambda form: (now or datetime.datetime.now()).strftime(form),
         )
     except (TemplateError, TypeError, ArithmeticError, LookupError) as error:
         raise ValueError(f"the chat template cannot render these messages: {error}") from error
@@ -88,7 +90,6 @@ def compiled(template):
     )
     environment.filters["tojson"] = to_json
     environment.globals["raise_exception"] = refuse
-    environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     return environment.from_string(template)
 
 

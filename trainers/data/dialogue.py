@@ -1,6 +1,7 @@
 """Conversations as a task: written by a chat template, learned where the assistant speaks."""
 
 import dataclasses
+import datetime
 import functools
 import os
 import re
@@ -18,6 +19,7 @@ from trainers.hugging_face import folder, tokenizer
 
 ROLES = ("system", "user", "assistant")
 NAMES_OF_ROLES = {**{role: role for role in ROLES}, "human": "user", "gpt": "assistant"}
+TRAINING_DATE = datetime.datetime(2024, 7, 26)  # that of Llama 3's template where it knows none
 
 
 @gin.configurable
@@ -168,6 +170,9 @@ class Conversations(Task):
     Its kind is "conversation": examples are {"parts": [(text, learned), ...]}. `for_model` gives
     one of kind "text_to_text": each answer is an example, with all before it as its inputs.
 
+    A template that writes the date writes `TRAINING_DATE` in them, so that the same seed gives the
+    same run on another day; an export writes today's.
+
     Attributes:
       reader: function of a record, and of `Task.fill`, to messages; its `repr` says all about it.
       template, listed: see `conversation`, where `listed` is special_tokens.
@@ -224,7 +229,7 @@ class Conversations(Task):
 
     @functools.cached_property
     def chat(self):
-        return Chat(self.chat_template, self.special_tokens, SEPARATOR)
+        return Chat(self.chat_template, self.special_tokens, SEPARATOR, TRAINING_DATE)
 
     def conversations(self, split) -> Iterator[tuple]:
         """(messages up to the last of the assistant, their parts up to what is learned last)"""
@@ -268,8 +273,10 @@ class Conversations(Task):
         return "", ""
 
     def fingerprint(self, split):
-        parts = self.kind, self.reader, self.chat, self.source.fingerprint(split)
-        return repr(parts)
+        parts = [self.kind, self.reader, self.chat, self.source.fingerprint(split)]
+        if "strftime_now" in self.chat_template:
+            parts.append(TRAINING_DATE)
+        return repr(tuple(parts))
 
     def check(self):
         super().check()

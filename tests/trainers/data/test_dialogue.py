@@ -1,3 +1,4 @@
+import datetime
 import json
 
 import numpy as np
@@ -5,8 +6,9 @@ import pytest
 import tokenizers
 
 from tests.trainers.data.made import Listed
+from trainers import chat_template
 from trainers.data import store
-from trainers.data.dialogue import conversation, instructions
+from trainers.data.dialogue import TRAINING_DATE, conversation, instructions
 from trainers.data.example_batches import bucketed, packed
 from trainers.data.json_lists import json_lists
 from trainers.data.special_tokens import SEPARATOR
@@ -264,6 +266,19 @@ def test_a_run_keeps_its_template(tmp_path):
     assert later.chat_template == TAGGED
     with pytest.raises(UserError, match=r"chat_template.jinja: .* another than template = 'plain'"):
         task_of(TALK).kept(directory)
+
+
+def test_examples_of_a_template_that_writes_the_date_are_the_same_on_another_day():
+    dated = "{{ strftime_now('%d %b %Y') }}" + chat_template.CHATML
+    task = task_of(TALK, template=dated)
+    (example,) = task.examples("train")
+    assert example["parts"][0][0].startswith("26 Jul 2024<|im_start|>")
+    assert task.chat.prompt(TALK[:1]).startswith("26 Jul 2024")
+    today = datetime.datetime.now().strftime("%d %b %Y")
+    assert chat_template.render(TALK, dated).startswith(today)
+    # Stores that older versions made have the day on which that was.
+    assert str(TRAINING_DATE.year) in task.fingerprint("train")
+    assert "datetime" not in task_of(TALK).fingerprint("train")
 
 
 def test_lists_in_json_are_read_and_divided(tmp_path):
