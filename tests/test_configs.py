@@ -63,11 +63,10 @@ def bindings(*lines, recipe="translate_files"):
     return config.check([f"configs/recipes/{recipe}.gin"], lines).flat()
 
 
-def test_all_that_asks_for_the_target_language_has_the_same():
-    found = bindings("TARGET_LANGUAGE = 'zh'")
-    (languages,) = (value for name, value in found.items() if name.endswith("_files.languages"))
-    assert languages == ["en", "zh"]
-    assert found["bleu.language"] == found["tokenised_bleu.language"] == "zh"
+def test_all_that_asks_for_languages_has_the_same():
+    found = bindings("LANGUAGES = ['en', 'zh']")
+    asking = ("parallel_files/parallel_files.languages", "bleu.language", "tokenised_bleu.language")
+    assert [found[name] for name in asking] == [["en", "zh"]] * 3
 
 
 @pytest.mark.parametrize("name", ["parallel_files", "dates_en_de", "multi30k_en_de"])

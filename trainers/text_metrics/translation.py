@@ -4,6 +4,7 @@ sacreBLEU and sacremoses are imported where they are used: names of metrics are 
 """
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import gin
@@ -52,21 +53,22 @@ class OverCorpus:
 
 
 @gin.configurable("bleu")
-def plain_bleu(language: str | None = None):
+def plain_bleu(language: str | Sequence[str] | None = None):
     """sacreBLEU's defaults, on plain text: case is kept, tokens are those of mteval-v13a.
 
     Args:
-      language: of the texts; "zh", "ja" and "ko" have no spaces that 13a could divide them at, and
-        get the tokens that sacreBLEU has for them.
+      language: of the answers, or the languages from and to; "zh", "ja" and "ko" have no spaces that
+        13a could divide them at, and get the tokens that sacreBLEU has for them.
 
     Raises:
       UserError: a package for the language's tokens is not installed.
     """
     from sacrebleu.metrics import BLEU
 
+    language = target(language) or ""
     # No warnings about texts that look tokenised already: those of some data sets are.
     try:
-        return Scorer(BLEU(force=True, trg_lang=language or ""))
+        return Scorer(BLEU(force=True, trg_lang=language))
     except RuntimeError:
         raise UserError(
             f"bleu.language = {language!r}: sacreBLEU needs more packages for it: "
@@ -75,7 +77,7 @@ def plain_bleu(language: str | None = None):
 
 
 @gin.configurable("tokenised_bleu")
-def moses_bleu(language: str = "en", lowercase: bool = False):
+def moses_bleu(language: str | Sequence[str] = "en", lowercase: bool = False):
     """BLEU between Moses' tokens and without smoothing, as of multi-bleu.perl.
 
     That is what papers on Multi30k (in lower case) and those that use fairseq (with case kept)
@@ -83,13 +85,20 @@ def moses_bleu(language: str = "en", lowercase: bool = False):
     tokenizer and case; `bleu` compares with any other sacreBLEU figure.
 
     Args:
-      language: of the texts, for abbreviations whose full stop is no end of a sentence.
+      language: of the answers, or the languages from and to; for abbreviations whose full stop is
+        no end of a sentence.
       lowercase: compare in lower case.
     """
     from sacrebleu.metrics import BLEU
 
+    language = target(language)
     metric = BLEU(tokenize="none", smooth_method="none", lowercase=lowercase, force=True)
     return Scorer(metric, moses(language), f"|moses:{language}")
+
+
+def target(language):
+    """The language that is translated to."""
+    return language if isinstance(language, str | None) else language[-1]
 
 
 def chrf2():
