@@ -20,6 +20,8 @@ def prompts_of(conversations, chat):
     Raises:
       ValueError: a message lacks something, or the template refuses it.
     """
+    for message in (message for said in conversations for message in said):
+        check(message)
     prompts = [chat.prompt(said[:-1] if is_continued(said) else said) for said in conversations]
     begun = [chat.begun(said) if is_continued(said) else "" for said in conversations]
     return prompts, begun, list(chat.stops)
@@ -34,6 +36,13 @@ def with_answer(conversation, text):
         text = text[max(text.find(last["content"]), 0) :].rstrip()
         return [*asked, last | {"content": text}]
     return [*conversation, {"role": "assistant", "content": text.strip()}]
+
+
+def check(message):
+    """Raises ValueError unless it is a message."""
+    fields = message if isinstance(message, dict) else {}
+    if not all(isinstance(fields.get(key), str) for key in ("role", "content")):
+        raise ValueError(f"a message needs a role and a content, both strings: {message!r}")
 
 
 def is_continued(conversation):

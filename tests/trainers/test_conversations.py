@@ -25,7 +25,10 @@ def test_an_answer_becomes_the_next_message_without_the_space_that_the_template_
     assert with_answer("hi", " no\n") == "hi no\n"
 
 
-@pytest.mark.parametrize("message", [{}, {"role": "user"}, {"role": "user", "content": None}])
+@pytest.mark.parametrize(
+    "message",
+    ["y", {}, {"role": "user"}, {"role": "user", "content": None}, {"role": "assistant"}],
+)
 def test_a_message_that_lacks_something_is_named(message):
     with pytest.raises(ValueError, match="a message needs a role and a content"):
         prompts_of([[USER, message]], Chat())
