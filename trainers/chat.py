@@ -48,31 +48,40 @@ class Chat:
           ValueError: the template cannot render them, or writes a turn otherwise in the prompt
             that asks for it than in the conversation that goes on.
         """
+        messages = self.cleaned(messages)
         return self.divided(messages, self.render(messages, add_generation_prompt=False)[0])
 
     def prompt(self, messages):
         """The text that a model answers, with a separator between its parts.
 
         Raises:
-          ValueError: see `parts`; `messages` lack something.
+          ValueError: the template cannot render the messages.
         """
-        for message in messages:
-            if not all(isinstance(message.get(key), str) for key in ("role", "content")):
-                raise ValueError(f"a message needs a role and a content, both strings: {message}")
+        messages = self.cleaned(messages)
+        whole = self.render(messages)[0]
         if not self.separator:
-            return self.render(messages)[0]
-        return self.separator.join(text for text, _ in self.prompt_parts(messages))
+            return whole
+        parts = self.divided(messages, whole, strict=False)
+        return self.separator.join(text for text, _ in parts)
 
     def prompt_parts(self, messages):
-        """The parts of a prompt, which those of the conversation with its answer begin with."""
+        """The parts of a prompt, which those of the conversation with its answer begin with.
+
+        Raises:
+          ValueError: see `parts`.
+        """
+        messages = self.cleaned(messages)
         return self.divided(messages, self.render(messages)[0])
 
     def begun(self, messages):
         """The beginning of an answer, whose text so far is the last message."""
         *asked, last = messages
-        said = self.literal(last["content"])
-        text = self.render([*asked, {**last, "content": said}], False, clean=False)[0]
-        turn = text.removeprefix(self.render(asked)[0])
+        asked, said = self.cleaned(asked), self.literal(last["content"])
+        text = self.render([*asked, {**last, "content": said}], add_generation_prompt=False)[0]
+        prompt = self.render(asked)[0]
+        if not text.startswith(prompt):  # which the template writes otherwise than an answer
+            return said
+        turn = text[len(prompt) :]
         found = turn.find(said)
         return turn[: found + len(said)] if found >= 0 else said
 
@@ -80,11 +89,13 @@ class Chat:
     def stops(self):
         """Strings before which an answer ends: the end of a turn, or where the user's begins."""
         first, answer, second = "first question", "the answer", "second question"
-        talk = [
-            {"role": "user", "content": first},
-            {"role": "assistant", "content": answer},
-            {"role": "user", "content": second},
-        ]
+        talk = self.cleaned(
+            [
+                {"role": "user", "content": first},
+                {"role": "assistant", "content": answer},
+                {"role": "user", "content": second},
+            ]
+        )
         try:
             asked, answered, asked_again = (
                 self.render(talk[:1])[0],
@@ -102,10 +113,28 @@ class Chat:
         stop = end.strip() or next_turn.rstrip()
         return (stop,) if stop.strip() else ()
 
-    def divided(self, messages, whole):
-        """[(text, learned)] of the text that begins with all turns of the assistant."""
-        by_tag = chat_template.has_generation_tag(self.template)
+    def divided(self, messages, whole, strict=True):
+        """[(text, learned)] of the text that begins with all turns of the assistant.
+
+        Unless `strict`, the rest is one part from the first turn on that has no place there.
+        """
         parts, at = [], 0
+        try:
+            for begin, spans in self.turns(messages, whole):
+                parts.append((whole[at:begin], False))
+                at = begin
+                for a, b in spans:
+                    parts += [(whole[at:a], False), (whole[a:b], True)]
+                    at = b
+        except ValueError:
+            if strict:
+                raise
+        parts.append((whole[at:], False))
+        return [(text, learned) for text, learned in parts if text]
+
+    def turns(self, messages, whole):
+        """Yields where the prompt of each turn of the assistant ends, and what is learned then."""
+        by_tag, at = chat_template.has_generation_tag(self.template), 0
         for i, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
@@ -125,33 +154,31 @@ class Chat:
                 raise ValueError(
                     f"the chat template has no {{% generation %}} tag around message {i + 1}"
                 )
-            parts.append((whole[at:begin], False))
-            at = begin
-            for a, b in spans:
-                parts += [(whole[at:a], False), (whole[a:b], True)]
-                at = b
-        parts.append((whole[at:], False))
-        return [(text, learned) for text, learned in parts if text]
+            yield begin, spans
+            at = spans[-1][1]
 
-    def render(self, messages, add_generation_prompt=True, clean=True):
-        """(text, spans), see `chat_template.render_spans`."""
+    def render(self, messages, add_generation_prompt=True):
+        """(text, spans) of cleaned messages, see `chat_template.render_spans`."""
         return chat_template.render_spans(
-            [self.cleaned(message) for message in messages] if clean else messages,
+            messages,
             self.template,
             add_generation_prompt,
             eos_token=EOS_TEXT if EOS_TEXT in self.special_tokens else "",
             now=self.now,
         )
 
-    def cleaned(self, message):
-        """A message whose words are words: no special tokens, and no space around an answer."""
-        message = {
-            key: self.literal(value) if isinstance(value, str) else value
-            for key, value in message.items()
-        }
-        if message["role"] == "assistant":
-            message["content"] = message["content"].strip()
-        return message
+    def cleaned(self, messages):
+        """Messages whose words are words: no special tokens, and no space around an answer."""
+        cleaned = []
+        for message in messages:
+            message = {
+                key: self.literal(value) if isinstance(value, str) else value
+                for key, value in message.items()
+            }
+            if message["role"] == "assistant":
+                message["content"] = message["content"].strip()
+            cleaned.append(message)
+        return cleaned
 
     def literal(self, text):
         """A text in which letters that spell a special token are read as letters."""
