@@ -7,6 +7,7 @@ import random
 from serving.errors import invalid
 
 MAX_STOPS = 16  # OpenAI takes 4
+MAX_MESSAGES = 1000  # a conversation is rendered up to each answer: the work grows as their square
 MAX_ALTERNATIVES = {"completions": 5, "chat": 20}
 IGNORED = {  # what changes no answer
     "user",
@@ -186,6 +187,11 @@ def read_prompts(prompt, max_queue):
 def read_messages(messages):
     if not isinstance(messages, list) or not messages:
         raise invalid("messages must be a list of at least one message", "messages")
+    if len(messages) > MAX_MESSAGES:
+        raise invalid(
+            f"{len(messages)} messages; at most {MAX_MESSAGES} are taken, leave out the oldest",
+            "messages",
+        )
     return [read_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
 
 

@@ -4,6 +4,7 @@ import pytest
 from serving.api import Limits
 
 from tests.scripts.serving.asking import chat, complete
+from tests.scripts.serving.parrot import Parrot
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,14 @@ def test_a_wrong_field_is_named(client, fields, param, words):
 def test_a_wrong_field_of_a_chat_is_named(client, fields, param):
     error = chat(client, "hi", status=400, **fields)
     assert error["param"] == (param or "messages[0].content")
+
+
+def test_more_messages_than_a_server_renders_are_refused(serving):
+    client = serving(Parrot(layout="text_to_text"))  # which is given the last one alone
+    error = chat(client, *["a"] * 1001, status=400)
+    assert error["param"] == "messages"
+    assert "1001 messages; at most 1000" in error["message"]
+    chat(client, *["a"] * 999)
 
 
 def test_fields_that_change_nothing_are_taken(client):
