@@ -26,6 +26,7 @@ class Answer:
         self.prompts = prompts
         self.prompt_tokens = prompt_tokens
         self.generated = {}  # {choice: tokens drawn}
+        self.held = {}  # {choice of a chat that has begun: white space behind what is sent}
         prefix, self.object, self.piece_object = OBJECTS[request.kind]
         self.head = {
             "id": f"{prefix}-{uuid.uuid4().hex}",
@@ -39,7 +40,7 @@ class Answer:
         texts, tokens, reasons = {}, {}, {}
         for piece in pieces:
             self.count(piece)
-            texts[piece.index] = texts.get(piece.index, "") + piece.text
+            texts[piece.index] = texts.get(piece.index, "") + self.text(piece)
             tokens.setdefault(piece.index, []).extend(piece.tokens)
             reasons[piece.index] = piece.finish_reason
         choices = [
@@ -62,9 +63,22 @@ class Answer:
         if self.request.kind == "completions":
             choice = self.choice(piece.index, piece.text, piece.tokens, piece.finish_reason)
         else:
-            delta = {"content": piece.text} if piece.text else {}
+            text = self.text(piece)
+            delta = {"content": text} if text else {}
             choice = self.delta(piece.index, delta, piece.tokens, piece.finish_reason)
         return self.chunk([choice])
+
+    def text(self, piece):
+        """What a piece adds; to a message without the white space that templates leave around it."""
+        if self.request.kind != "chat":
+            return piece.text
+        text = self.held.get(piece.index, "") + piece.text
+        if piece.index not in self.held:
+            text = text.lstrip()
+        said = text.rstrip()
+        if text:
+            self.held[piece.index] = text[len(said) :]
+        return said
 
     def closing(self):
         """What is sent behind the last piece."""

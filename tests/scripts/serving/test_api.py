@@ -22,18 +22,18 @@ def test_a_completion_has_openais_shape(client):
 
 
 def test_a_chat_completion_has_openais_shape(client):
-    answer = chat(client, "hi", max_tokens=6)
+    answer = chat(client, "hi", max_tokens=5)
     assert answer.pop("id").startswith("chatcmpl-")
     answer.pop("created")
     prompt = "User: hi\nAssistant:"
-    message = {"role": "assistant", "content": prompt[:6], "refusal": None}
+    message = {"role": "assistant", "content": prompt[:5], "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "length"}
     assert answer == {
         "object": "chat.completion",
         "model": "parrot",
         "system_fingerprint": None,
         "choices": [choice],
-        "usage": {"prompt_tokens": 19, "completion_tokens": 6, "total_tokens": 25},
+        "usage": {"prompt_tokens": 19, "completion_tokens": 5, "total_tokens": 24},
     }
 
 
@@ -179,6 +179,24 @@ def test_a_chat_streams_a_role_then_contents(client):
     first = [choice for choice in choices if choice["index"] == 0]
     assert "".join(choice["delta"].get("content", "") for choice in first) == "Use"
     assert first[-1]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize(
+    "most, said",
+    [(1, ""), (2, ""), (3, "h"), (7, "hi"), (8, "hi \n y"), (12, "hi \n you")],
+)
+def test_a_message_has_no_white_space_around_it(serving, most, said):
+    client = serving(Parrot(layout="text_to_text"))
+    body = {"max_tokens": most, "n": 2, "logprobs": True}
+    whole = chat(client, " \thi \n you \n", **body)["choices"]
+    assert [choice["message"]["content"] for choice in whole] == [said] * 2
+    messages = [{"role": "user", "content": " \thi \n you \n"}]
+    parts = chunks(client, "/v1/chat/completions", {"messages": messages, **body})
+    for i, choice in enumerate(whole):
+        mine = [part["choices"][0] for part in parts if part["choices"][0]["index"] == i]
+        assert "".join(part["delta"].get("content", "") for part in mine) == said
+        tokens = [t for part in mine if part["logprobs"] for t in part["logprobs"]["content"]]
+        assert tokens == choice["logprobs"]["content"] and len(tokens) == most
 
 
 def test_a_chat_ends_before_the_users_next_turn(client):
