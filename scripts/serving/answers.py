@@ -96,7 +96,7 @@ class Answer:
             logprobs = self.chat_logprobs(tokens)
             choice = {"index": index, "message": message}
         else:
-            logprobs = self.completion_logprobs(tokens, len(self.echo(index)))
+            logprobs = self.completion_logprobs(tokens)
             choice = {"index": index, "text": text}
         return choice | {"logprobs": logprobs, "finish_reason": reason}
 
@@ -111,14 +111,14 @@ class Answer:
     def echo(self, index):
         return self.prompts[index // self.request.n] if self.request.echo else ""
 
-    def completion_logprobs(self, tokens, offset):
+    def completion_logprobs(self, tokens):
         if self.request.alternatives is None:
             return None
         return {
             "tokens": [token.text for token in tokens],
             "token_logprobs": [finite(token.log_probability) for token in tokens],
             "top_logprobs": [likeliest(token) for token in tokens],
-            "text_offset": [offset + token.offset for token in tokens],
+            "text_offset": [token.offset for token in tokens],
         }
 
     def chat_logprobs(self, tokens):

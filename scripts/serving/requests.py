@@ -80,6 +80,10 @@ def read(kind, body, max_batch_size, max_queue):
     if not chat and fields.integer("best_of", n, 1, 10_000) != n:
         raise invalid("best_of is not supported unless it equals n", "best_of")
     stream = fields.boolean("stream")
+    alternatives = read_alternatives(fields, chat)
+    echo = False if chat else fields.boolean("echo")
+    if echo and alternatives is not None:
+        raise invalid("echo with logprobs is not supported: leave one of them out", "echo")
     request = Request(
         kind=kind,
         prompts=None if chat else read_prompts(fields.get("prompt"), max_queue),
@@ -88,8 +92,8 @@ def read(kind, body, max_batch_size, max_queue):
         max_tokens=read_max_tokens(fields, chat),
         n=n,
         stop=read_stop(fields.get("stop")),
-        alternatives=read_alternatives(fields, chat),
-        echo=False if chat else fields.boolean("echo"),
+        alternatives=alternatives,
+        echo=echo,
         truncate=read_truncation(fields),
         stream=stream,
         include_usage=read_stream_options(fields.get("stream_options"), stream),

@@ -28,6 +28,7 @@ from tests.scripts.serving.parrot import Parrot
         ({"max_tokens": -1}, "max_tokens", "from 0"),
         ({"logprobs": 6}, "logprobs", "from 0 to 5"),
         ({"logprobs": True}, "logprobs", "integer"),
+        ({"logprobs": 0, "echo": True}, "echo", "echo with logprobs is not supported"),
         ({"stop": ["a"] * 100}, "stop", "at most 16"),
         ({"stop": 5}, "stop", "list of strings"),
         ({"stop": [""]}, "stop", "empty"),
