@@ -128,7 +128,7 @@ class ExportLM(TemplateLM):
     def options(self, given):
         """generation_options.GenerationOptions of a task's `generation_kwargs`."""
         given = {"until": [], "max_gen_toks": LONGEST_ANSWER, **given}
-        stop = [*generation_options.as_list(given.pop("until")), *self.stops]
+        stop = [*generation_options.strings("until", given.pop("until")), *self.stops]
         length = min(given.pop("max_gen_toks"), self.max_length)
         if not given.get("do_sample") and not given.get("temperature"):
             given = {k: v for k, v in given.items() if k not in generation_options.SAMPLING}

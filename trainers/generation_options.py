@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import numbers
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 INFINITE = float("inf")
 # What the seed is raised by from one row of a call to the next: odd, so that no two are one.
@@ -26,6 +26,11 @@ NUMBERS = {  # name -> (least, most)
     "presence_penalty": (-INFINITE, INFINITE),
     "frequency_penalty": (-INFINITE, INFINITE),
     "length_penalty": (-INFINITE, INFINITE),
+}
+CHOICES = {  # name -> values
+    "do_sample": (True, False, None),
+    "truncation": (True, False),
+    "early_stopping": (True, False, "never"),
 }
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 PENALTIES = ("repetition_penalty", "presence_penalty", "frequency_penalty")
@@ -51,8 +56,8 @@ class GenerationOptions:
       early_stopping: of beams; True ends with the first `num_beams` whole texts, "never" when no
         other can come to be better, False when none is likely to.
       num_return_sequences: texts for each prompt; of beams at most `num_beams`.
-      stop: a string or several; a text ends before the first of them. Beams are cut there
-        when they have been found.
+      stop: a string or several, or None; a text ends before the first of them. Beams are cut
+        there when they have been found.
       answer_prefix: what the texts begin with; one string for all prompts, or one for each.
       truncation: a prompt that is too long keeps its last tokens; False for an error.
       seed: int; the same seed and prompts give the same texts. None for other ones each time.
@@ -73,7 +78,7 @@ class GenerationOptions:
     length_penalty: float = 1.0
     early_stopping: bool | str = False
     num_return_sequences: int = 1
-    stop: str | Sequence[str] = ()
+    stop: str | Sequence[str] | None = ()
     answer_prefix: str | Sequence[str] = ""
     truncation: bool = True
     seed: int | None = None
@@ -96,7 +101,7 @@ def read(given, sampled):
     check_names(given, NAMES)
     options = GenerationOptions(**given)
     check_values(options)
-    stop = [text for text in as_list(options.stop) if text]
+    stop = [text for text in strings("stop", options.stop or ()) if text]
     if options.num_beams > 1:
         check_beams(options)
         return dataclasses.replace(options, do_sample=False, stop=stop)
@@ -157,17 +162,37 @@ def check_values(options):
     unset = [name for name in SAMPLING if getattr(options, name) is None]
     given = {name: value for name, value in vars(options).items() if name not in unset}
     for name, least in INTEGERS.items():
-        value = given.get(name, least)
-        if not (isinstance(value, numbers.Integral) and least <= value < 2**31):
-            raise ValueError(f"{name} is {value!r}, and must be an integer of at least {least}")
+        check_integer(name, given.get(name, least), least)
     for name, (least, most) in NUMBERS.items():
         value = given.get(name, most)
         if not (isinstance(value, numbers.Real) and least <= value <= most):  # NaN is neither
             bounds = f"between {least:g} and {most:g}"
             raise ValueError(f"{name} is {value!r}, and must be a number {bounds}")
-    if options.early_stopping not in (True, False, "never"):
-        raise ValueError('early_stopping must be True, False or "never"')
+    if options.seed is not None and not isinstance(options.seed, numbers.Integral):
+        raise ValueError(f"seed is {options.seed!r}, and must be an integer or None")
+    for name, choices in CHOICES.items():
+        value = getattr(options, name)
+        # By type as well, for 1 equals True and is not it.
+        if not any(type(value) is type(each) and value == each for each in choices):
+            *others, last = map(repr, choices)
+            raise ValueError(f"{name} is {value!r}, and must be {', '.join(others)} or {last}")
+    strings("answer_prefix", options.answer_prefix)
 
 
-def as_list(texts):
-    return [texts] if isinstance(texts, str) else list(texts)
+def check_integer(name, value, least):
+    if not (isinstance(value, numbers.Integral) and least <= value < 2**31):
+        raise ValueError(f"{name} is {value!r}, and must be an integer of at least {least}")
+
+
+def strings(name, given):
+    """The list of a string or of several.
+
+    Raises:
+      ValueError: something else is given.
+    """
+    if isinstance(given, str):
+        return [given]
+    texts = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{name} is {given!r}, and must be a string or a list of strings")
+    return texts

@@ -200,7 +200,7 @@ class Pipeline:
         from trainers.chat import Chat  # needs Jinja, which texts alone do not
 
         prompts, begun, stop = prompts_of(inputs, Chat.of(self.export.description))
-        stop += generation_options.as_list(options.get("stop", ()))
+        stop += generation_options.strings("stop", options.get("stop") or ())
         if any(begun):
             options = options | {"answer_prefix": begun}
         return prompts, options | {"stop": stop}
@@ -248,8 +248,9 @@ class Pipeline:
           ValueError: there are no labels, or one that is too long for the model.
         """
         top_k = options.get("top_k", 1)
-        if not all(size is None or size >= 1 for size in (top_k, batch_size)):
-            raise ValueError("top_k and batch_size must be at least 1")
+        if top_k is not None:
+            generation_options.check_integer("top_k", top_k, 1)
+        generation_options.check_integer("batch_size", batch_size, 1)
         labels = candidate_labels or self.export.description.labels
         if isinstance(labels, str):
             labels = [label.strip() for label in labels.split(",")]

@@ -22,6 +22,7 @@ def test_without_a_seed_each_call_has_another():
 def test_stop_may_be_one_string_and_an_empty_one_stops_nothing():
     assert read({"stop": "ab"}, True).stop == ["ab"]
     assert read({"stop": ("ab", "", "c"), "num_beams": 2}, True).stop == ["ab", "c"]
+    assert read({"stop": None}, True).stop == read({"stop": ""}, True).stop == []
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,16 @@ def test_stop_may_be_one_string_and_an_empty_one_stops_nothing():
         ({"max_new_tokens": None}, "max_new_tokens is None"),
         ({"length_penalty": "long"}, "must be a number between -inf and inf"),
         ({"num_return_sequences": 0}, "must be an integer of at least 1"),
-        ({"early_stopping": "soon"}, '"never"'),
+        ({"early_stopping": "soon"}, "must be True, False or 'never'"),
+        ({"early_stopping": 1}, "early_stopping is 1"),
+        ({"truncation": "no"}, "truncation is 'no', and must be True or False"),
+        ({"do_sample": "no"}, "do_sample is 'no', and must be True, False or None"),
+        ({"seed": 1.5}, "seed is 1.5, and must be an integer or None"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"stop": 5}, "stop is 5, and must be a string or a list of strings"),
+        ({"stop": ["a", 5]}, "stop is ['a', 5]"),
+        ({"answer_prefix": 5}, "answer_prefix is 5, and must be a string or a list of strings"),
+        ({"answer_prefix": [None]}, "answer_prefix is [None]"),
         ({"num_beams": 2, "temperature": 0.5}, "beam search takes no temperature"),
         ({"num_beams": 2, "frequency_penalty": 1.0}, "beam search takes no frequency_penalty"),
         ({"num_beams": 2, "do_sample": True}, "beam search takes no do_sample"),

@@ -110,6 +110,13 @@ def test_what_cannot_be_is_refused_with_a_sentence(model_dirs, generate, tmp_pat
         pipeline("text-generation", model_dirs["language_modelling"], max_new_token=8)
     with pytest.raises(ValueError, match="no option 'temperature'"):
         pipeline("text-classification", model_dirs["text_to_text"], temperature=1.0)
+    classify = pipeline("text-classification", model_dirs["text_to_text"])
+    with pytest.raises(ValueError, match="top_k is '2', and must be an integer of at least 1"):
+        classify("hello", candidate_labels="a, b", top_k="2")
+    with pytest.raises(ValueError, match="batch_size is None"):
+        classify("hello", candidate_labels="a, b", batch_size=None)
+    with pytest.raises(ValueError, match="stop is 5"):
+        generate([{"role": "user", "content": "hello"}], stop=5)
     with pytest.raises(ValueError, match="do_sample=True"):
         generate("hello", do_sample=False, num_return_sequences=2)
     with pytest.raises(ValueError, match="between 0 and 1"):
@@ -204,7 +211,7 @@ def test_conversations_come_back_with_the_answer_as_a_message(generate):
     assert generate(chat, **options) == [{"generated_text": [*chat, said]}]
     assert generate([chat, chat], **options) == [[{"generated_text": [*chat, said]}]] * 2
     assert texts(generate(chat, return_full_text=False, **options)) == [text]
-    assert "".join(generate.stream(chat, **options)) == text
+    assert "".join(generate.stream(chat, stop=None, **options)) == text
 
     begun = [*chat, {"role": "assistant", "content": "well"}]
     *before, last = texts(generate(begun, **options))[0]
