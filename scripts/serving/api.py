@@ -111,6 +111,8 @@ class Api:
             raise invalid("model must be the name of one of /v1/models", "model")
         self.check_model(body["model"])
         asked = requests.read(kind, body, self.engine.max_batch_size, self.engine.max_queue)
+        # Known before the prompts are read, which may take long.
+        self.engine.check_room(0 if asked.max_tokens == 0 else len(asked.prompts or [None]))
         jobs, answer = await run_in_threadpool(self.prepare, asked)
         self.engine.metrics.prompt_tokens.inc(answer.prompt_tokens)
         pieces = self.pieces(jobs)

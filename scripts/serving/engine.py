@@ -94,13 +94,18 @@ class Engine:
           ApiError: too many wait already, or the engine is stopping.
         """
         with self.changed:
-            if not self.accepting:
-                raise errors.stopping()
-            if len(self.waiting) + len(jobs) > self.max_queue:
-                raise errors.overloaded(self.max_queue)
+            self.check_room(len(jobs))
             self.waiting.extend(jobs)
             self.unfinished.update(jobs)
             self.changed.notify_all()
+
+    def check_room(self, count):
+        """Raises ApiError where so many prompts more are not taken now."""
+        with self.changed:
+            if not self.accepting:
+                raise errors.stopping()
+            if len(self.waiting) + count > self.max_queue:
+                raise errors.overloaded(self.max_queue)
 
     def cancel(self, jobs):
         """Nobody waits for these any more; those that are finished may be among them."""

@@ -33,7 +33,7 @@ def test_an_answer_that_takes_too_long_is_a_408(serving):
     assert answer.headers["x-should-retry"] == "false"
 
 
-def test_a_full_queue_is_a_429(serving):
+def test_a_full_queue_is_a_429_before_a_prompt_is_read(serving):
     client = serving(max_batch_size=1, max_queue=1)
     slow = {"prompt": "slow", "max_tokens": 10}
     threads = []
@@ -41,12 +41,13 @@ def test_a_full_queue_is_a_429(serving):
         threads.append(threading.Thread(target=complete, args=[client], kwargs=slow))
         threads[-1].start()
         wait_until(full)
+    client.parrot.tokenize = None
     answer = client.post("/v1/completions", json={**GREEDY, "prompt": "abc"})
+    for thread in threads:
+        thread.join()
     assert answer.status_code == 429
     assert answer.headers["Retry-After"]
     assert answer.json()["error"]["code"] == "rate_limit_exceeded"
-    for thread in threads:
-        thread.join()
 
 
 @pytest.mark.parametrize("stream", [False, True])
