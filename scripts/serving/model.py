@@ -139,14 +139,15 @@ class Model:
         """
         separator = self.description.separator
         parts, kept = prompt.split(separator) if separator else [prompt], []
+        parts = [part for part in parts if part]  # without text they cost time and no tokens
         while keep > 0 and parts:
             part = parts.pop()
             tokens = self.tokenize(part)
             if len(tokens) > keep:
                 part = self.detokenize(tokens[len(tokens) - keep :]).lstrip(UNFINISHED)
             keep -= len(tokens)
-            kept.insert(0, part)
-        return separator.join(kept)
+            kept.append(part)
+        return separator.join(reversed(kept))
 
     def text_of(self, tokens):
         try:

@@ -253,7 +253,7 @@ class Fields:
 
     def refuse_the_rest(self):
         for name in self.body.keys() - self.read - IGNORED:
-            near = difflib.get_close_matches(name, self.read, n=1)
+            near = difflib.get_close_matches(name[:64], self.read, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             name = self.place + name[:64]
             raise invalid(f"there is no field {name!r}{hint}", name)

@@ -47,6 +47,14 @@ def test_a_prompt_is_cut_so_that_half_the_length_is_left_for_an_answer():
     assert model().prepare(text, 8, "left") == (text[-56:], 56, 8)
 
 
+def test_to_cut_a_prompt_what_has_no_text_is_not_read(monkeypatch):
+    lm = model(separator="|")
+    tokenize, read = lm.tokenize, []
+    monkeypatch.setattr(lm, "tokenize", lambda text: read.append(text) or tokenize(text))
+    assert lm.end_of("a" * 40 + "|" * 1000 + "bb" + "|" * 1000, 5) == "aaa|bb"
+    assert read == ["bb", "a" * 40]
+
+
 def test_a_model_has_the_name_it_is_given_or_its_own_or_its_folders(tmp_path):
     assert Model.of(Parrot(), str(tmp_path), "mine").name == "mine"
     assert Model.of(Parrot(), str(tmp_path)).name == "parrot"
