@@ -17,7 +17,7 @@ if __name__ == "__main__":
         try:
             import harness
         except ImportError as error:
-            sys.exit(f'{error}; the harness needs: pip install "menagerie[harness]"')
+            sys.exit(f"{error}; the harness needs: pip install -e '.[harness]'")
         harness.define_flags()
         app.run(harness.main)
     sys.argv.insert(1, "--mode=evaluate")

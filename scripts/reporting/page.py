@@ -25,7 +25,7 @@ def render(runs, title=None):
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:
-        raise UserError('the curves need Plotly: pip install "menagerie[report]"') from None
+        raise UserError("the curves need Plotly: pip install -e '.[report]'") from None
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(os.path.dirname(__file__)),
         autoescape=True,

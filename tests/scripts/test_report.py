@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from reporting import page as writing
 from reporting import runs as reading
 
 from tests.scripts.browser import PROGRAM, browser
@@ -187,3 +188,9 @@ def test_an_error_is_one_line(tmp_path):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode and message in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
+
+
+def test_without_plotly_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    with pytest.raises(UserError, match=re.escape("pip install -e '.[report]'")):
+        writing.render([])
