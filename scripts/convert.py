@@ -7,12 +7,14 @@ What of the zoo is which architecture: trainers/hugging_face/decoders.py. A mode
 exported, evaluated and served, and a run begins from either by --gin_param='INIT = "gpt2/"'.
 """
 
+import os
 import sys
 
 from absl import app, logging
 
+from trainers.config import NAME
 from trainers.errors import UserError
-from trainers.hugging_face.folder import is_checkpoint
+from trainers.hugging_face.folder import CONFIG, is_checkpoint
 from trainers.startup import import_tensorflow
 
 
@@ -20,6 +22,10 @@ def main(argv):
     if len(argv) != 3:
         raise app.UsageError("from where, and to where? python scripts/convert.py FROM TO")
     _, source, target = argv
+    if not is_checkpoint(source) and not os.path.isfile(os.path.join(source, NAME)):
+        sys.exit(
+            f"{source}: is neither a checkpoint, with a {CONFIG}, nor a model_dir, with a {NAME}"
+        )
     logging.set_verbosity(logging.WARNING)
     import_tensorflow()
     from trainers.hugging_face import convert
