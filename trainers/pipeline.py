@@ -279,7 +279,7 @@ def find_export(model):
     """
     if model is None:
         raise ValueError("pipeline needs model=, the folder of an export or a model_dir")
-    model = os.fspath(model)
+    model = os.path.expanduser(model)
     for folder in (model, os.path.join(model, "export")):
         if os.path.exists(os.path.join(folder, "saved_model.pb")):
             return folder

@@ -3,13 +3,14 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.trainers.tiny import BytesTokenizer, family
 from trainers import exported
 from trainers.export import save
-from trainers.pipeline import pipeline
+from trainers.pipeline import find_export, pipeline
 from trainers.text_model import TextModel
 
 
@@ -121,6 +122,16 @@ def test_what_cannot_be_is_refused_with_a_sentence(model_dirs, generate, tmp_pat
         generate("hello", do_sample=False, num_return_sequences=2)
     with pytest.raises(ValueError, match="between 0 and 1"):
         generate("hello", top_p=1.5)
+
+
+def test_a_model_may_lie_in_the_home_of_a_user(monkeypatch, tmp_path):
+    (tmp_path / "runs" / "export").mkdir(parents=True)
+    (tmp_path / "runs" / "export" / "saved_model.pb").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for model in ("~/runs", Path("~/runs")):
+        assert find_export(model) == str(tmp_path / "runs" / "export")
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/none: there is no such folder"):
+        find_export("~/none")
 
 
 def test_importing_the_pipeline_imports_no_library():
