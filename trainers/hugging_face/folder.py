@@ -76,10 +76,6 @@ class Folder(Checkpoint):
         with opened(self.weights[name]) as file:
             return file.get_tensor(name)
 
-    @property
-    def num_bytes(self):
-        return sum(os.path.getsize(path) for path in set(self.weights.values()))
-
 
 def is_checkpoint(path):
     """Whether a path is a folder in this format."""
