@@ -116,9 +116,6 @@ class Llama:
                 f"the activation {activation!r} of config.json is none that DecoderLM has"
             )
         heads = config["num_attention_heads"]
-        window = config.get("sliding_window")
-        if kind.startswith("qwen") and not config.get("use_sliding_window"):
-            window = None
         return {
             "vocabulary_size": config["vocab_size"],
             "num_layers": config["num_hidden_layers"],
@@ -137,7 +134,7 @@ class Llama:
             "qk_norm": "rms" if kind == "qwen3" else False,
             "tie_embeddings": config.get("tie_word_embeddings", gemma),
             "scale_embeddings": gemma,
-            "window": window,
+            "window": window_of(config),
         }
 
     @staticmethod
@@ -224,6 +221,31 @@ class Llama:
     @staticmethod
     def prefix(folder):
         return "model." if "model.embed_tokens.weight" in folder else ""
+
+
+def window_of(config):
+    """The window of all layers, None where none has one; what is left out is as Transformers have it.
+
+    Raises:
+      UserError: it is of some layers alone.
+    """
+    kind, layers = config["model_type"], config["num_hidden_layers"]
+    window = config.get("sliding_window", 4096)
+    if kind == "mistral":
+        first = 0
+    elif kind in ("qwen2", "qwen3") and config.get("use_sliding_window"):
+        first = config.get("max_window_layers", 28)
+    else:
+        return None
+    slides = [i >= first for i in range(layers)]
+    if config.get("layer_types"):
+        slides = [each == "sliding_attention" for each in config["layer_types"]]
+    if window is not None and len(set(slides)) > 1:
+        raise UserError(
+            f"the sliding_window of config.json is of {sum(slides)} of its {layers} layers (see "
+            "max_window_layers and layer_types); DecoderLM has only one window for all"
+        )
+    return window if any(slides) else None
 
 
 THEIR_SCALING = {

@@ -8,6 +8,7 @@ import pytest
 from tests.trainers.hugging_face.checkpoints import DECODERS, MODELS, make_model
 from trainers.errors import UserError
 from trainers.hugging_face import folder
+from trainers.hugging_face.decoders import Llama
 from trainers.hugging_face.load import load_model, save_model
 from zoo import LSTMLM, DecoderLM
 
@@ -69,6 +70,69 @@ def named_columns(logits, eos):
     columns = np.arange(logits.shape[-1])
     columns[[0, eos]] = eos, 0
     return logits[..., columns]
+
+
+WINDOWS = {  # of 4 layers: the kind, what its config.json says, the window of all
+    "none is said": ("qwen2", {"use_sliding_window": True, "sliding_window": None}, None),
+    "it is not used": ("qwen3", {"sliding_window": 7, "max_window_layers": 0}, None),
+    "no layer slides": ("qwen2", {"use_sliding_window": True, "sliding_window": 7}, None),
+    "all slide": ("qwen3", {"use_sliding_window": True, "max_window_layers": 0}, 4096),
+    "all slide by name": (
+        "qwen2",
+        {
+            "use_sliding_window": True,
+            "sliding_window": 7,
+            "layer_types": ["sliding_attention"] * 4,
+        },
+        7,
+    ),
+    "Mistral's own": ("mistral", {}, 4096),
+    "Mistral's without": ("mistral", {"sliding_window": None}, None),
+    "Llama has none": ("llama", {"sliding_window": 7}, None),
+}
+
+
+def sized(kind, said):
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return {"model_type": kind, "vocab_size": 97, **sizes, **heads, **said}
+
+
+@pytest.mark.parametrize(("kind", "said", "window"), WINDOWS.values(), ids=WINDOWS)
+def test_a_window_is_that_of_the_layers_of_transformers(kind, said, window):
+    assert Llama.settings(sized(kind, said))["window"] == window
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("qwen2", {"max_window_layers": 3}),
+        ("qwen3", {"layer_types": ["full_attention"] * 3 + ["sliding_attention"]}),
+        ("mistral", {"layer_types": ["full_attention"] * 3 + ["sliding_attention"]}),
+    ],
+)
+def test_a_window_of_some_layers_alone_is_refused(kind, said):
+    config = sized(kind, {"use_sliding_window": True, "sliding_window": 7, **said})
+    with pytest.raises(UserError, match="sliding_window of config.json is of 1 of its 4 layers"):
+        Llama.settings(config)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3"])
+@pytest.mark.parametrize("first", [0, 4])
+def test_a_window_of_qwen_gives_the_logits_of_transformers(
+    tmp_path, kind, first, torch, transformers
+):
+    torch.manual_seed(0)
+    said = {"use_sliding_window": True, "sliding_window": 3, "max_window_layers": first}
+    config = transformers.AutoConfig.for_model(**sized(kind, {**said, "eos_token_id": 5}))
+    theirs = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        expected = theirs(torch.tensor(named(TOKENS, 5), dtype=torch.long)).logits.numpy()
+    theirs.save_pretrained(str(tmp_path))
+    found = np.asarray(load_model(str(tmp_path))({"inputs": TOKENS}))
+    np.testing.assert_allclose(named_columns(found, 5), expected, atol=1e-4)
 
 
 def test_weights_may_lie_in_several_files(tmp_path):
