@@ -81,7 +81,7 @@ def to_model_dir(path, model_dir):
 
 
 def from_model_dir(model_dir, path):
-    """Writes the model of a model_dir as a checkpoint of Transformers, and its tokenizer.
+    """Writes the model of a model_dir as a checkpoint of Transformers, its tokenizer and chat template.
 
     Args:
       model_dir: of the run.
@@ -96,7 +96,8 @@ def from_model_dir(model_dir, path):
     if os.path.exists(path):
         raise UserError(f"{path}: is there already; give another, or remove it")
     registry.register()
-    config.load(config.check([], [], model_dir))
+    checked = config.check([], [], model_dir)
+    config.load(checked)
     experiment = Experiment()
     model, read, _ = experiment.load(ModelDir(model_dir))
     partial = f"{path.rstrip('/')}.partial"
@@ -107,10 +108,21 @@ def from_model_dir(model_dir, path):
             model, partial, getattr(read.plain, "eos_id", 0), max_position_embeddings=context
         )
         written = tokenizer.write(read, partial)
+        template = chat_template_of(checked, experiment.task)
+        if template:
+            begins = read.begins_texts and not model.reads_source
+            tokenizer.write_template(template, partial, begins)
         os.rename(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return model, written
+
+
+def chat_template_of(checked, task):
+    """That of a model_dir's export, "" where it has none."""
+    given = checked.bindings.get(("", "export", "chat_template"))
+    template = checked.resolve(given.value) if given else None
+    return task.chat_template if template is None else template
 
 
 def context_of(path):

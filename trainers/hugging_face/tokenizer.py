@@ -14,7 +14,13 @@ from trainers.data.simple_tokenizers import BytesTokenizer
 from trainers.data.special_tokens import with_special_tokens
 from trainers.data.tokenizer_base import EOS
 from trainers.errors import UserError
-from trainers.hugging_face.folder import TOKENIZER_CONFIG, put_json, read_config, read_json
+from trainers.hugging_face.folder import (
+    TEMPLATE,
+    TOKENIZER_CONFIG,
+    put_json,
+    read_config,
+    read_json,
+)
 
 FILE = "tokenizer.json"
 VOCABULARY = "vocab.json"  # Marian's
@@ -206,10 +212,29 @@ def write(tokenizer, path):
         return False
     description, eos = described
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": eos}
+    begin = begin_text(description)
+    if begin is not None:
+        settings["bos_token"] = begin
     for name, value in ((FILE, description), (TOKENIZER_CONFIG, settings)):
         with open(os.path.join(path, name), "w", encoding="utf-8") as file:
             json.dump(value, file, ensure_ascii=False, indent=2)
     return True
+
+
+def write_template(template, path, begins):
+    """Writes a chat template where a tokenizer is written.
+
+    Args:
+      template: as `chat_template.render` has it, where texts begin without being told.
+      path: of the folder.
+      begins: whether they do. Transformers put no token before what a template writes.
+    """
+    settings = read_json(os.path.join(path, TOKENIZER_CONFIG)) or {}
+    written = settings.get("bos_token") or "bos_token"
+    if begins and "bos_token" not in template and written not in template:
+        template = "{{ bos_token }}" + template
+    with open(os.path.join(path, TEMPLATE), "w", encoding="utf-8", newline="") as file:
+        file.write(template)
 
 
 def write_marian(tokenizer, path):

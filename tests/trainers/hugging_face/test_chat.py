@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from tests.trainers.hugging_face.checkpoints import make_checkpoint
 from tests.trainers.hugging_face.runs import NO_EXPORT, run
+from trainers.chat_template import TEMPLATES
 from trainers.data.dialogue import conversation
 from trainers.data.tokenizers import train_tokenizer
 from trainers.errors import UserError
@@ -60,6 +61,14 @@ def test_a_model_without_a_template_says_which_there_are(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_template_goes_there_and_back(source, tmp_path):
+    for one, other in ((source, tmp_path / "run"), (tmp_path / "run", tmp_path / "back")):
+        done = run("scripts/convert.py", one, other)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back" / "chat_template.jinja").read_text() == TEMPLATE
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("template, more", [(None, 0), ("chatml", 1)])
 def test_fine_tuning_keeps_the_template_and_adds_the_tokens_that_there_are_not(
     source, tmp_path, template, more
@@ -91,6 +100,11 @@ def test_fine_tuning_keeps_the_template_and_adds_the_tokens_that_there_are_not(
     assert len(table) == len(before) + more  # <|im_end|>
     for row in table[len(before) :]:
         np.testing.assert_allclose(row, before.mean(axis=0), atol=1e-6)
+    # What it was trained with goes to Transformers.
+    done = run("scripts/convert.py", tmp_path / "run", tmp_path / "back")
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "back" / "chat_template.jinja").read_text()
+    assert written == (TEMPLATES[template] if template else TEMPLATE)
     # The run is what another may begin from, whose tokens it has.
     again = [f for f in flags if "INIT" not in f and "--model_dir" not in f]
     again += [f'--gin_param=INIT = "{tmp_path / "run"}"', f"--model_dir={tmp_path / 'again'}"]

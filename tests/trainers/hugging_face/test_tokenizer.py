@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from tests.trainers.data.byte_pairs import varied
+from trainers.chat_template import TEMPLATES
 from trainers.data import tokenizers
+from trainers.data.dialogue import conversation
 from trainers.data.special_tokens import with_special_tokens
-from trainers.hugging_face import tokenizer
+from trainers.hugging_face import folder, tokenizer
 
 TEXTS = varied(300)
 
@@ -54,6 +56,38 @@ def test_transformers_reads_it(tmp_path, learned, transformers):
         ids = theirs(text)["input_ids"]
         assert ids == [0, *learned.encode(text)]
         assert theirs.decode(ids, True, clean_up_tokenization_spaces=False) == text
+
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hello"},
+    {"role": "assistant", "content": "Hi"},
+]
+WITH_END = "{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [*TEMPLATES.values(), WITH_END], ids=[*TEMPLATES, "end"])
+def test_transformers_write_conversations_as_they_were_learned(
+    tmp_path, learned, template, transformers
+):
+    task = conversation(None, template=template)
+    special = with_special_tokens(learned, task.special_tokens)
+    write(special, tmp_path)
+    tokenizer.write_template(task.chat_template, str(tmp_path), begins=True)
+    theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
+    for talk in (TALK[:2], TALK):
+        parts = task.chat.prompt_parts(talk)
+        ours = np.concatenate([special.encode(text) for text, _ in parts]).tolist()
+        found = theirs.apply_chat_template(talk, add_generation_prompt=True, return_dict=False)
+        assert found == [0, *ours]
+    assert folder.chat_template(str(tmp_path)) == "{{ bos_token }}" + template
+
+
+def test_a_template_that_begins_texts_itself_stays_as_it_is(tmp_path, learned):
+    write(learned, tmp_path)
+    for template, begins in (("{{ bos_token }}", True), ("<eos>", True), ("{{ 1 }}\r\n", False)):
+        tokenizer.write_template(template, str(tmp_path), begins)
+        assert folder.chat_template(str(tmp_path)) == template
 
 
 def test_other_tokenizers_are_not_written(tmp_path):
