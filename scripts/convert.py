@@ -40,7 +40,8 @@ def main(argv):
             if not with_tokenizer:
                 print("the tokenizer is not there: it is neither of bytes nor byte-pair encoding")
     except UserError as error:
-        sys.exit(str(error))
+        problem, *_ = str(error).split("\n")  # gin adds lines to what passes through it
+        sys.exit(problem)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,11 @@ class PretrainedBpeTokenizer(PretrainedTokenizer):
         for piece, i in bytes_of(ordinary).items():
             self.pieces[i] = piece
         # Without the special tokens, so that their letters are letters.
-        self.backend = Backend.from_str(json.dumps({**description, "added_tokens": []}))
+        whole = json.dumps({**description, "added_tokens": []})
+        try:
+            self.backend = Backend.from_str(whole)
+        except Exception as error:  # the library has no class of its own
+            raise UserError(f"its vocabulary and merges cannot be read: {error}") from None
 
     def encode(self, text):
         return self.encode_batch([text])[0]

@@ -7,7 +7,7 @@ import numpy as np
 
 from trainers.errors import UserError
 from trainers.hub import tokenizer
-from trainers.hugging_face.folder import Checkpoint
+from trainers.hugging_face.folder import CONFIG, Checkpoint, complete
 
 
 class Bart:
@@ -142,13 +142,14 @@ def config_of(path, backbone, settings):
     kind, source = tokenizer.read(path)
     ids = tokenizer.ids_in(source, kind)
     try:
-        config = family.config(settings)
+        with complete(CONFIG):
+            config = family.config(settings)
+            config["vocab_size"] = settings["vocabulary_size"]
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return {
         **config,
         "is_encoder_decoder": True,
-        "vocab_size": settings["vocabulary_size"],
         "eos_token_id": ids[kind.end],
         "decoder_start_token_id": family.begin_id(kind, ids),
     }

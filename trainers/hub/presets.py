@@ -83,8 +83,10 @@ def is_pretrained_lm(path):
 
 def described(path):
     """(the backbone of a preset, "GPT2" for GPT2Backbone; its settings)."""
-    config = read_json(os.path.join(path, folders.CONFIG))
-    return config["registered_name"].rsplit(">")[-1].removesuffix("Backbone"), config["config"]
+    file = os.path.join(path, folders.CONFIG)
+    config = read_json(file)
+    with folders.complete(file):
+        return config["registered_name"].rsplit(">")[-1].removesuffix("Backbone"), config["config"]
 
 
 def read_json(path):
@@ -105,12 +107,10 @@ def settings_of(path):
     """
     if not is_preset(path):
         config = folders.read_config(path)
-        try:
+        with folders.complete(os.path.join(path, folders.CONFIG)):
             backbone, settings = FAMILIES[config["model_type"]](config)
-        except KeyError as error:
-            raise UserError(f"{path}: config.json says no {error}") from None
+            size = config["vocab_size"]
         begin = their_tokenizer.begin_token(path, config)
-        size = config["vocab_size"]
     else:
         backbone, config = described(path)
         size = config.get("vocabulary_size")
@@ -134,7 +134,9 @@ def settings_of(path):
 
 def load_tokenizer(path):
     """The tokenizer of a preset."""
-    return tokenizer.load(path, described(path)[1]["vocabulary_size"])
+    with folders.complete(os.path.join(path, folders.CONFIG)):
+        size = described(path)[1]["vocabulary_size"]
+    return tokenizer.load(path, size)
 
 
 def config_of(path):

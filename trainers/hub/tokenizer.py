@@ -1,6 +1,5 @@
 """Tokenizers of KerasHub's presets: byte-level BPE, and SentencePiece."""
 
-import json
 import os
 import re
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from trainers.data.pretrained_bpe import GPT2, PretrainedBpeTokenizer
 from trainers.data.pretrained_sentence_piece import PretrainedSentencePieceTokenizer
 from trainers.data.sentence_piece_model import SentencePieceModel
 from trainers.errors import UserError
+from trainers.hugging_face.folder import complete, read_json
 from trainers.hugging_face.tokenizer import added_token, ids_of, rows, swapped
 
 FILE, ASSETS = "tokenizer.json", os.path.join("assets", "tokenizer")
@@ -127,11 +127,11 @@ def read(path):
       UserError: none, one of another kind, one without the tokens that it is to have.
     """
     file = os.path.join(path, FILE)
-    if not os.path.isfile(file):
+    described = read_json(file)
+    if described is None:
         raise UserError(f"{path}: has no {FILE}; save it with its tokenizer, by the CausalLM")
-    with open(file, encoding="utf-8") as text:
-        described = json.load(text)
-    name = described["class_name"]
+    with complete(file):
+        name, settings = described["class_name"], described["config"]
     if name not in KINDS:
         raise UserError(
             f"{path}: its tokenizer is a {name}; of presets of KerasHub are read {', '.join(KINDS)}"
@@ -142,7 +142,7 @@ def read(path):
         if os.path.isfile(model := os.path.join(folder, MODEL)):
             source = SentencePieceModel(model)
         else:
-            pattern = described["config"].get("split_pattern") or kind.pattern
+            pattern = settings.get("split_pattern") or kind.pattern
             source = byte_pairs(folder, kind, pattern)
     except OSError as error:
         raise UserError(f"{path}: the tokenizer is not complete ({error})") from None
@@ -157,8 +157,9 @@ def read(path):
 
 def byte_pairs(folder, kind, pattern):
     """What would stand in a tokenizer.json of Transformers."""
-    with open(os.path.join(folder, VOCABULARY), encoding="utf-8") as file:
-        vocabulary = json.load(file)
+    vocabulary = read_json(os.path.join(folder, VOCABULARY))
+    if vocabulary is None:
+        raise UserError(f"the tokenizer is not complete: it has no {VOCABULARY}")
     with open(os.path.join(folder, MERGES), encoding="utf-8") as file:
         lines = file.read().split("\n")
     merges = [line for line in lines if line and not line.startswith("#version")]

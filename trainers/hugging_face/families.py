@@ -9,9 +9,11 @@ A family has
   prefix(folder)             what stands before a weight's name, which bare models leave out
 """
 
+import os
+
 from trainers.errors import UserError
 from trainers.hub.families import FAMILIES as OF_KERASHUB
-from trainers.hugging_face import tokenizer
+from trainers.hugging_face import folder, tokenizer
 from trainers.hugging_face.decoders import GPT2, Llama
 from trainers.hugging_face.encoder_decoders import T5, Bart
 
@@ -50,4 +52,5 @@ def settings_of(path, config):
     """All arguments of the zoo's class for a checkpoint, `vocabulary_size` among them."""
     family = family_of(path, config)
     begin = tokenizer.begin_token(path, config)
-    return {**family.settings(config), "begin_token": int(begin)}
+    with folder.complete(os.path.join(path, folder.CONFIG)):
+        return {**family.settings(config), "begin_token": int(begin)}

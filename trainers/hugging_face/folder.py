@@ -92,6 +92,15 @@ def read_json(path):
             raise UserError(f"{path}: is not JSON ({error})") from None
 
 
+@contextlib.contextmanager
+def complete(name):
+    """Raises UserError for a file, of this name, that is asked for what it lacks."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"{name} says no {error}") from None
+
+
 def read_config(path):
     if not os.path.isdir(path):
         raise UserError(f"{path}: there is no such folder")
@@ -120,8 +129,8 @@ def find_weights(path):
     """{name: path of the file} of all weights."""
     index = os.path.join(path, INDEX)
     if os.path.isfile(index):
-        with open(index, encoding="utf-8") as file:
-            shards = json.load(file)["weight_map"]
+        with complete(index):
+            shards = read_json(index)["weight_map"]
         missing = sorted({s for s in shards.values() if not os.path.isfile(os.path.join(path, s))})
         if missing:
             raise UserError(

@@ -31,7 +31,10 @@ def load_model(path):
       UserError: see `folder.Folder`; an unknown architecture; settings that the zoo has not.
     """
     if presets.is_pretrained_lm(path):
-        model = zoo.PretrainedLM(**presets.settings_of(path))
+        try:
+            model = zoo.PretrainedLM(**presets.settings_of(path))
+        except ValueError as error:
+            raise UserError(f"{path}: of its {folders.CONFIG}, {error}") from error
     else:
         config = presets.config_of(path)
         settings = settings_of(path, config)

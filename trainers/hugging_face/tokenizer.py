@@ -15,8 +15,10 @@ from trainers.data.special_tokens import with_special_tokens
 from trainers.data.tokenizer_base import EOS
 from trainers.errors import UserError
 from trainers.hugging_face.folder import (
+    CONFIG,
     TEMPLATE,
     TOKENIZER_CONFIG,
+    complete,
     put_json,
     read_config,
     read_json,
@@ -36,6 +38,8 @@ def load(path):
       UserError: it has none that can be read; or one for more ids than the model has.
     """
     config = read_config(path)
+    if "vocab_size" not in config:
+        raise UserError(f"{os.path.join(path, CONFIG)} says no 'vocab_size'")
     description = read_json(os.path.join(path, FILE))
     begin = begin_id(path, config)
     begins = begin is not None
@@ -44,12 +48,13 @@ def load(path):
             return of_marian(path, config)
         if description is None:
             return of_model(path, config, begins)
-        if is_sentence_piece(description):
-            return of_description(description, config, begins)
-        eos = text_of(ids_of(description), eos_id(config))
-        # BART's encoder and decoder read a token before every text; decoders alone have begin_token.
-        prefix = begin if config.get("is_encoder_decoder") else None
-        return PretrainedBpeTokenizer(description, eos, config["vocab_size"], begins, prefix)
+        with complete(FILE):
+            if is_sentence_piece(description):
+                return of_description(description, config, begins)
+            eos = text_of(ids_of(description), eos_id(config))
+            # BART's encoder and decoder read a token before every text; decoders alone have begin_token.
+            prefix = begin if config.get("is_encoder_decoder") else None
+            return PretrainedBpeTokenizer(description, eos, config["vocab_size"], begins, prefix)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -146,8 +151,9 @@ def begin_id(path, config):
         has_model = any(os.path.isfile(os.path.join(path, name)) for name in MODELS)
         begins = has_model and settings.get("add_bos_token", True)
         return config.get("bos_token_id") if begins else None
-    begin = begin_text(description)
-    return None if begin is None else ids_of(description)[begin]
+    with complete(os.path.join(path, FILE)):
+        begin = begin_text(description)
+        return None if begin is None else ids_of(description)[begin]
 
 
 def swapped(token, eos):

@@ -93,6 +93,10 @@ def test_a_model_may_have_more_ids_than_the_file_and_not_fewer():
             {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}},
             "no token for 255 of the 256",
         ),
+        (
+            {"model": make("gpt2")["model"] | {"merges": ["Ġ nothing"]}},
+            "its vocabulary and merges cannot be read: ",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_one_clear_line(change, message):

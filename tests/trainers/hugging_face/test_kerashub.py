@@ -171,6 +171,40 @@ def spoilt(preset, folder, name, **more):
     return folder
 
 
+def cut_off(preset, folder, name):
+    """A copy of a preset with half of one file."""
+    shutil.copytree(preset, folder)
+    file = os.path.join(folder, name)
+    os.truncate(file, os.path.getsize(file) // 2)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "assets/tokenizer/vocabulary.json"])
+def test_a_file_of_a_preset_that_is_cut_off_is_named(preset, tmp_path, name):
+    folder = cut_off(preset[0], str(tmp_path / "preset"), name)
+    with pytest.raises(UserError, match=rf"{name}: is not JSON \("):
+        begun_from(folder)
+
+
+@pytest.mark.parametrize(("name", "lost"), [("config", "config"), ("tokenizer", "class_name")])
+def test_what_a_file_of_a_preset_lacks_is_named(preset, tmp_path, name, lost):
+    folder = spoilt(preset[0], str(tmp_path / "preset"), f"{name}.json", **{lost: None})
+    file = tmp_path / "preset" / f"{name}.json"
+    file.write_text(file.read_text().replace(f'"{lost}": null', '"other": null'))
+    with pytest.raises(UserError, match=f"{name}.json says no '{lost}'"):
+        begun_from(folder)
+
+
+def test_a_setting_that_a_preset_lacks_is_named(preset, tmp_path):
+    folder = str(tmp_path / "preset")
+    with open(os.path.join(preset[0], "config.json")) as file:
+        config = json.load(file)["config"]
+    del config["num_layers"]
+    spoilt(preset[0], folder, "config.json", config=config)
+    with pytest.raises(UserError, match="of its config.json, settings: .*'num_layers'"):
+        load_model(folder)
+
+
 def test_what_is_wrong_with_a_preset_is_one_clear_line(preset, tmp_path):
     folder, _ = preset
 

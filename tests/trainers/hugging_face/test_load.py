@@ -167,6 +167,18 @@ def changed(path, **settings):
     (path / "config.json").write_text(json.dumps({**config, **settings}))
 
 
+def without(name):
+    def spoil(path):
+        config = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps({k: config[k] for k in config if k != name}))
+
+    return spoil
+
+
+def indexed(text):
+    return lambda path: (path / "model.safetensors.index.json").write_text(text)
+
+
 def damaged(path):
     whole = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -192,6 +204,10 @@ def halfway(path):
         (lambda path: changed(path, n_layer=1), "'transformer.h.1.attn.c_attn.bias' has no place"),
         (lambda path: changed(path, activation_function="selu"), "is 'selu', none of gelu_new"),
         (lambda path: changed(path, eos_token_id=None), "names no eos_token_id"),
+        (without("n_embd"), "config.json says no 'n_embd'"),
+        (without("vocab_size"), "config.json says no 'vocab_size'"),
+        (indexed('{"weight_map": {"transf'), r"model.safetensors.index.json: is not JSON \("),
+        (indexed("{}"), "model.safetensors.index.json says no 'weight_map'"),
         (damaged, "is damaged or downloaded in part"),
         (pickled, "as pickle, which may run any program and is not read; convert it"),
         (halfway, "is downloaded in part, model.safetensors.incomplete lies there"),
