@@ -13,6 +13,7 @@ import sys
 
 import tqdm
 from absl import app, flags
+from output import whole_file
 
 from trainers import generation_options
 from trainers.pipeline import find_export, pipeline
@@ -169,22 +170,6 @@ def prompt_of(line, field, where):
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise ValueError(f"{where}: the field {field!r} has half of a surrogate pair")
     return prompt
-
-
-@contextlib.contextmanager
-def whole_file(path):
-    """A file to write that takes its place when it is complete, and not at all after an error."""
-    path = os.path.realpath(path)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"{path}: is no file; for standard output leave --output out")
-    partial = f"{path}.{os.getpid()}.partial"
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(partial)
 
 
 if __name__ == "__main__":

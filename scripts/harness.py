@@ -1,5 +1,6 @@
 """Exports under EleutherAI's lm-evaluation-harness: see scripts/evaluate.py --harness."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ from lm_eval import simple_evaluate
 from lm_eval.api.model import TemplateLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, make_table
+from output import whole_file
 
 from trainers import conversations, generation_options
 from trainers.chat import Chat
@@ -160,30 +162,33 @@ def define_flags():
 def main(argv):
     if len(argv) > 1 or not (FLAGS.model and FLAGS.tasks):
         sys.exit("scripts/evaluate.py --harness needs --model=FOLDER and --tasks=NAME[,NAME...]")
+    try:
+        with whole_file(FLAGS.output) if FLAGS.output else contextlib.nullcontext() as file:
+            found = evaluate()
+            print(make_table(found))
+            if file:
+                json.dump(found, file, ensure_ascii=False, indent=2, default=str)
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
+
+
+def evaluate():
+    """What the harness finds, by the flags of the command."""
     import_tensorflow()
     from trainers.exported import ExportedModel
 
-    try:
-        folder = find_export(FLAGS.model)
-        manager = TaskManager(include_path=FLAGS.include_path)
-        check_tasks(FLAGS.tasks, manager)
-        export = ExportedModel(folder)
-        found = simple_evaluate(
-            ExportLM(export, FLAGS.model, FLAGS.batch_size),
-            tasks=FLAGS.tasks,
-            task_manager=manager,
-            num_fewshot=FLAGS.num_fewshot,
-            limit=FLAGS.limit,
-            apply_chat_template=FLAGS.apply_chat_template,
-            system_instruction=FLAGS.system_instruction,
-        )
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
-    print(make_table(found))
-    if FLAGS.output:
-        with open(f"{FLAGS.output}.new", "w", encoding="utf-8") as file:
-            json.dump(found, file, ensure_ascii=False, indent=2, default=str)
-        os.replace(f"{FLAGS.output}.new", FLAGS.output)
+    folder = find_export(FLAGS.model)
+    manager = TaskManager(include_path=FLAGS.include_path)
+    check_tasks(FLAGS.tasks, manager)
+    return simple_evaluate(
+        ExportLM(ExportedModel(folder), FLAGS.model, FLAGS.batch_size),
+        tasks=FLAGS.tasks,
+        task_manager=manager,
+        num_fewshot=FLAGS.num_fewshot,
+        limit=FLAGS.limit,
+        apply_chat_template=FLAGS.apply_chat_template,
+        system_instruction=FLAGS.system_instruction,
+    )
 
 
 def check_tasks(names, manager):

@@ -7,10 +7,10 @@ Curves, final figures, what differs between the configurations, what the models 
 the runs cost. A run may still be going on.
 """
 
-import os
 import sys
 
 from absl import app, flags
+from output import whole_file
 
 from trainers.errors import UserError
 from trainers.startup import import_tensorflow
@@ -24,19 +24,16 @@ def main(argv):
     paths = argv[1:]
     if not paths:
         raise app.UsageError("which runs? python scripts/report.py MODEL_DIR [MODEL_DIR ...]")
-    import_tensorflow()  # which callbacks need
     try:
-        from reporting import page, runs
+        with whole_file(FLAGS.output) as file:
+            import_tensorflow()  # which callbacks need
+            from reporting import page, runs
 
-        found = [
-            runs.read(path, name) for path, name in zip(paths, runs.names_of(paths), strict=True)
-        ]
-        text = page.render(found, FLAGS.title)
-    except UserError as error:
+            names = runs.names_of(paths)
+            found = [runs.read(path, name) for path, name in zip(paths, names, strict=True)]
+            file.write(page.render(found, FLAGS.title))
+    except (UserError, OSError) as error:
         sys.exit(str(error))
-    with open(f"{FLAGS.output}.new", "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(f"{FLAGS.output}.new", FLAGS.output)
     print(f"{FLAGS.output}: {len(found)} run{'s' * (len(found) > 1)}")
 
 

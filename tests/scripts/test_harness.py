@@ -165,6 +165,9 @@ def test_an_error_is_one_line(exports):
         ([f"--model={exports['decoder_lm']}"], "needs --model=FOLDER and --tasks"),
         (["--model=nowhere", "--tasks=x"], "nowhere: there is no such folder"),
         ([f"--model={exports['decoder_lm']}", "--tasks=no_such_task"], "no_such_task"),
+        # Before any work: the model is not even looked for.
+        (["--model=nowhere", "--tasks=x", "--output=none/x"], "No such file or directory: "),
+        (["--model=nowhere", "--tasks=x", "--output=/dev/null"], "/dev/null: is no file"),
     ):
         done = command(*arguments)
         assert done.returncode == 1

@@ -183,11 +183,20 @@ RUNS = {"better": (3.0, 2.0, 1.5, 1.0), "worse": (4.0, 3.0, 2.0, 2.5)}
 
 
 def test_an_error_is_one_line(tmp_path):
-    for arguments, message in (([], "which runs?"), ([tmp_path / "none"], "no such folder")):
+    run = make_run(tmp_path / "run")
+    for arguments, message in (
+        ([], "which runs?"),
+        ([tmp_path / "none", f"--output={tmp_path}/page.html"], "no such folder"),
+        ([run, f"--output={tmp_path}/none/page.html"], "No such file or directory: "),
+        ([run, f"--output={tmp_path}"], f"{tmp_path}: is no file"),
+        # Before any work: the runs are not even looked for.
+        ([tmp_path / "none", f"--output={tmp_path}"], f"{tmp_path}: is no file"),
+    ):
         command = [sys.executable, "scripts/report.py", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode and message in done.stderr + done.stdout
         assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_without_plotly_it_says_what_to_install(monkeypatch):
