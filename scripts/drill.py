@@ -23,7 +23,6 @@ With --workers both runs are of so many workers, and SIGKILL is for one of them.
 import collections
 import os
 import random
-import shutil
 import sys
 import time
 
@@ -36,7 +35,7 @@ from trainers.checkpoints import Checkpoints
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("faults", ["kill=10"], "NAME=HOW_OFTEN; see above.")
-flags.DEFINE_string("work_dir", None, "Folder for both runs; emptied first.")
+flags.DEFINE_string("work_dir", None, "Folder for both runs; an earlier drill's are removed.")
 flags.DEFINE_integer("workers", 1, "Of both runs.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Of the moments.")
 flags.mark_flag_as_required("work_dir")
@@ -44,12 +43,13 @@ flags.mark_flag_as_required("work_dir")
 
 def main(argv):
     random.seed(FLAGS.seed)
-    shutil.rmtree(FLAGS.work_dir, ignore_errors=True)
+    rounds = wanted_rounds()
     alone, harmed = (
         Drill(os.path.join(FLAGS.work_dir, name), argv[1:], FLAGS.workers)
         for name in ("alone", "harmed")
     )
-    rounds = wanted_rounds()
+    for drill in (alone, harmed):
+        drill.clear()
 
     began = time.monotonic()
     run = alone.start()
@@ -88,10 +88,10 @@ def wanted_rounds():
     for wanted in FLAGS.faults:
         name, _, count = wanted.partition("=")
         if name not in FAULTS or not count.isdigit():
-            raise app.UsageError(
-                f"--faults: {wanted!r} is not NAME=HOW_OFTEN of {', '.join(FAULTS)}"
-            )
+            sys.exit(f"--faults: {wanted!r} is not NAME=HOW_OFTEN of {', '.join(FAULTS)}")
         rounds += [name] * int(count)
+    if not rounds:
+        sys.exit("--faults: no fault is to be tried; NAME=HOW_OFTEN, as kill=10")
     random.shuffle(rounds)
     return sorted(rounds, key=lambda name: name == "export")
 

@@ -3,6 +3,7 @@
 Each is a function of a Drill that returns whether it met the run as it was meant to.
 """
 
+import contextlib
 import dataclasses
 import glob
 import os
@@ -42,6 +43,13 @@ class Drill:
         command = [sys.executable, *program, f"--model_dir={self.model_dir}", *self.flags]
         with open(f"{self.model_dir}.log", "a", encoding="utf-8") as log:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    def clear(self):
+        """Removes what an earlier drill left of the run, and nothing else."""
+        for path in (self.model_dir, f"{self.model_dir}.moved"):
+            shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(f"{self.model_dir}.log")
 
     def path(self, *names):
         return os.path.join(self.model_dir, *names)
