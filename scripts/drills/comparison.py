@@ -47,13 +47,17 @@ def metrics_of(path):
 
 
 def tensorboard_points(folder):
-    """(split, tag, step) of each point, sorted: a doubled one is there twice."""
+    """(split, tag, step, value in bytes) of each point, sorted: a doubled one is there twice."""
     import tensorflow as tf
 
     points = []
     for path in glob.glob(os.path.join(folder, "*", "events.*")):
+        split = os.path.basename(os.path.dirname(path))
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
-            split = os.path.basename(os.path.dirname(path))
-            points += [(split, value.tag, event.step) for value in event.summary.value]
+            points += [
+                (split, value.tag, event.step, value.SerializeToString())
+                for value in event.summary.value
+                if value.tag not in metrics_file.TIMES
+            ]
     return sorted(points)
