@@ -1,5 +1,6 @@
 """The gin files of configs/, without TensorFlow."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ FROM_NOTHING = [name for name in RECIPES if "INIT" not in required(name)]
 @pytest.mark.parametrize("recipe", FROM_NOTHING)
 def test_a_recipe_needs_no_more_than_what_it_says_is_required(recipe):
     config.check([recipe_file(recipe)], [f'{name} = "x"' for name in required(recipe)])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_first_line_says_what_a_recipe_reaches_and_in_what_time(recipe):
+    first, *_ = (ROOT / recipe_file(recipe)).read_text(encoding="utf-8").split("\n")
+    measured = re.search(r"\d.* \d+ (min|s)\b.* on two", first)
+    assert first.startswith("# ")
+    assert measured or "not yet measured" in first or first.startswith("# Your own")
 
 
 def pairs():
