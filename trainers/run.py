@@ -88,12 +88,12 @@ def run(values):
     registry.register()
     config.load(checked)
 
-    from trainers import export, litert, onnx, trainer
+    from trainers import export, litert, onnx, preparation, trainer
     from trainers.experiment import Experiment
 
     experiment = Experiment(data_dir=data_dir)
     if values.mode == "prepare":
-        trainer.prepare(experiment, model_dir)
+        preparation.prepare(experiment, model_dir)
     elif values.mode == "train":
         trainer.train(experiment, model_dir)
     elif values.mode == "evaluate":
