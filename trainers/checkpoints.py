@@ -101,7 +101,7 @@ class Checkpoints:
         write_meta(temporary, meta | {"files": files})
         synchronise(temporary)
         path = self.path(meta["step"])
-        shutil.rmtree(path, ignore_errors=True)  # one that was found to be damaged
+        shutil.rmtree(path, ignore_errors=True)
         os.rename(temporary, path)
         synchronise(self.folder)
         self.remove_old()

@@ -116,5 +116,5 @@ def last_rate(optimizer):
     """The learning rate of the last step of a Keras optimizer, whose own attribute is of the next."""
     rate = optimizer._learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
-        return float(rate(max(int(optimizer.iterations) - 1, 0)))
+        return float(rate(ops.maximum(optimizer.iterations - 1, 0)))
     return float(optimizer.learning_rate)

@@ -143,6 +143,15 @@ def test_the_last_rate_is_what_the_variable_was_moved_by(rate):
         assert schedules.last_rate(optimizer) == pytest.approx(before - float(variable[0]))
 
 
+def test_the_last_rate_is_that_of_mirrored_variables_too():
+    schedule = made("warmup_linear", warmup_steps=4)
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        optimizer = keras.optimizers.SGD(schedule)
+        optimizer.build([keras.Variable([0.0])])
+        optimizer.iterations.assign(3)
+    assert schedules.last_rate(optimizer) == float(schedule(2)) < float(schedule(3))
+
+
 def test_a_schedule_says_that_it_cannot_be_serialised():
     with pytest.raises(NotImplementedError, match="Schedule"):
         made("constant").get_config()
