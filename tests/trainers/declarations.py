@@ -20,6 +20,7 @@ class Experiment:
     vocabulary_size: int | None = None
     batch_size: int = 8
     strategy: Literal["one_device", "mirrored"] = "one_device"
+    task: Any = None
 
 @gin.configurable
 def train(experiment, steps: int, optimizer=None, clip_norm: float = 1.0, jit: bool = True,
@@ -27,6 +28,9 @@ def train(experiment, steps: int, optimizer=None, clip_norm: float = 1.0, jit: b
 
 @gin.configurable("files")
 def text_files(train: Sequence[str] | str, *, mode: Literal["document", "line"] = "document"): ...
+
+@gin.configurable
+def text_to_text(source=None, metrics: Sequence[str] = (), labels: Sequence[str] = ()): ...
 
 class Base:
     def __init__(self, every: int = 1): ...
