@@ -1,6 +1,7 @@
 """Evaluation by decoding: what a model answers to a split's inputs, scored and written down."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import logging
@@ -159,18 +160,21 @@ def generated(export, task, examples, options, stop):
 
 
 def warn_of_cuts(export, prompts, options):
-    size, most = options.batch_size, options.max_new_tokens
+    size, new = options.batch_size, options.max_new_tokens
     batches = (prompts[first : first + size] for first in range(0, len(prompts), size))
-    cut = sum(int((~export.which_fit(batch, most)).sum()) for batch in batches)
+    cut = sum(int((~export.which_fit(batch, new)).sum()) for batch in batches)
     if cut:
-        logging.getLogger(__name__).warning(
-            "%d of %d prompts lost their beginning in decoding: the model has room for %d tokens, "
-            "of which max_new_tokens = %d are an answer's",
-            cut,
-            len(prompts),
-            export.description.max_length,
-            most,
+        beside = "" if export.description.reads_source else f" beside max_new_tokens = {new}"
+        warn_once(
+            f"{cut:,} of {len(prompts):,} prompts lost their beginning in decoding: "
+            f"{export.longest_prompt(new):,} tokens of one are read{beside}"
         )
+
+
+@functools.cache
+def warn_once(text):
+    """However often a run evaluates."""
+    logging.getLogger(__name__).warning(text)
 
 
 def ranked(export, task, examples, options, stop):

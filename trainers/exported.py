@@ -177,9 +177,16 @@ class ExportedModel:
         said = self.description
         texts = [said.prefix + prompt + said.suffix for prompt in prompts]
         read = self.functions.tokenize(texts=tf.constant(texts))
-        # An encoder reads the <eos> behind a prompt as well, and nothing else.
-        reserved = 1 if said.reads_source else min(max_new_tokens, (said.max_length + 1) // 2)
-        return read["num_tokens"].numpy() <= said.max_length - reserved
+        return read["num_tokens"].numpy() <= self.longest_prompt(max_new_tokens)
+
+    def longest_prompt(self, max_new_tokens):
+        """How many tokens of a prompt are read where so many new ones are asked for."""
+        said = self.description
+        if said.reads_source:
+            return said.max_length - 1  # an encoder reads the <eos> behind it, and nothing else
+        answer = min(max_new_tokens, (said.max_length + 1) // 2)
+        # Where texts are answered, an <eos> stands between both.
+        return said.max_length - answer - (said.layout == "text_to_text")
 
     def run(self, function, prompts, prefixes, options, first=0, **more):
         """Calls `generate` or `start`, with a seed that goes on from the `first` prompts."""

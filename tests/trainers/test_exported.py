@@ -92,7 +92,9 @@ def test_a_prompt_that_is_too_long_is_shortened_or_refused(export):
         export.score(["a"], ["b" * 100])
 
 
-def test_a_prompt_fits_exactly_where_it_is_not_shortened(export):
+@pytest.mark.parametrize("family", ["decoder_lm", "lstm_lm", "encoder_decoder"])
+def test_a_prompt_fits_exactly_where_it_is_not_shortened(exports, family):
+    export = ExportedModel(exports[family])
     longest = next(n for n in range(64, 0, -1) if export.fits("a" * n, 8))
     assert generate(export, "a" * longest, truncation=False)
     with pytest.raises(ValueError):
