@@ -1,6 +1,7 @@
 """Experiment: what a recipe says that training, evaluation and export all need."""
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 from typing import Any, Literal
@@ -128,10 +129,9 @@ class Experiment:
             rows = f"BATCH_SIZE = {self.batch_size}:"
             if self.batch_tokens is not None:
                 rows = f"BATCH_TOKENS = {self.batch_tokens}: its {self.batch_size} rows"
-            raise UserError(
-                f"{rows} must be a multiple of replicas times ACCUMULATION, "
-                f"{replicas} x {accumulation or 1}"
-            )
+            shares = f"replicas times ACCUMULATION, {replicas} x {accumulation}"
+            shares = shares if accumulation else f"the {replicas} replicas"
+            raise UserError(f"{rows} must be a multiple of {shares}")
         if evaluated and evaluated % replicas:
             raise UserError(
                 f"Experiment.evaluation_batch_size = {evaluated}: must be a multiple of the "
@@ -139,21 +139,27 @@ class Experiment:
             )
 
     def make(self, directory, strategy, anew):
-        """(model, tokenizer) to train; `anew`: the tokenizer is learned, even where one is kept."""
+        """(model, tokenizer) to train; `anew`: the tokenizer is learned, but where the one that is
+        kept was learned from the same."""
         if anew and strategies.is_chief(strategy):
-            learned = tokenizers.train_tokenizer(
-                self.tokenizer,
-                self.task.texts("train"),
-                vocabulary_size=self.vocabulary_size,
-                special_tokens=self.task.special_tokens,
-            )
-            learned.save(directory.tokenizer)
+            self.learn_tokenizer(directory)
             self.task.keep(directory)
         strategies.wait_for_all(strategy)
         tokenizer = tokenizers.load(directory.tokenizer)
         self.task = self.task.kept(directory).read_by(tokenizer)
         with strategy.scope():
             return self.make_model(tokenizer), tokenizer
+
+    def learn_tokenizer(self, directory):
+        task, kind, size = self.task, self.tokenizer, self.vocabulary_size
+        source = repr((kind, size, task.special_tokens, task.fingerprint("train")))
+        source = hashlib.sha256(source.encode()).hexdigest()
+        is_learned = kind in tokenizers.KINDS  # and not read from a folder
+        if is_learned and tokenizers.learned_from(directory.tokenizer) == source:
+            return
+        texts = task.texts("train")
+        learned = tokenizers.train_tokenizer(kind, texts, size, special_tokens=task.special_tokens)
+        learned.save(directory.tokenizer, source)
 
     def load(self, directory, strategy=None):
         """(model, tokenizer, steps) as trained: the weights are the mean of those at `steps`, with

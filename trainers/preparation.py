@@ -7,8 +7,8 @@ from trainers.model_dir import ModelDir
 def prepare(experiment, model_dir):
     """Makes what training reads, the tokenizer and the token store of each split, and says their sizes.
 
-    Training makes what is missing itself: this is for where data is made apart from it, before a
-    cluster's time begins to count.
+    Training makes what is missing itself, and takes what it finds that was made from the same: this is
+    for where data is made apart from it, before a cluster's time begins to count.
 
     Args:
       experiment: see experiment.py.

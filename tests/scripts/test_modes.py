@@ -39,8 +39,26 @@ def test_what_is_prepared_is_what_training_reads(tmp_path, script, capsys):
     assert [line.split(":")[0] for line in said.splitlines()] == ["train", "validation", "test"]
     made = times(f"{tmp_path}/data/**/*.bin")
     assert len({os.path.dirname(path) for path in made}) == 3
+    learned = times(f"{tmp_path}/run/tokenizer/*")
     assert command(*flags, run)[0] == 0
     assert times(f"{tmp_path}/data/**/*.bin") == made
+    assert times(f"{tmp_path}/run/tokenizer/*") == learned
+
+
+def test_a_tokenizer_is_learned_anew_where_the_text_or_its_size_is_another(tmp_path, script):
+    flags = arguments(str(tmp_path), "decoder_lm", TOKENIZER="bpe", VOCABULARY_SIZE=260)
+    run = f"--model_dir={tmp_path}/run"
+    script("prepare_data", *flags, run)
+    learned = times(f"{tmp_path}/run/tokenizer/*")
+    script("prepare_data", *flags, run)
+    assert times(f"{tmp_path}/run/tokenizer/*") == learned
+    script("prepare_data", *flags, run, "--gin_param=VOCABULARY_SIZE = 262")
+    other = times(f"{tmp_path}/run/tokenizer/*")
+    assert other != learned
+    with open(tmp_path / "train.en", "a") as file:
+        file.write("other words\n")
+    script("prepare_data", *flags, run, "--gin_param=VOCABULARY_SIZE = 262")
+    assert times(f"{tmp_path}/run/tokenizer/*") != other
 
 
 def test_evaluate_and_export_take_a_model_dir_alone(tmp_path, script):

@@ -57,11 +57,7 @@ def test_a_source_has_to_fit_only_a_model_that_reads_it(family, settings):
             {"evaluation_batch_size": 3},
             "Experiment.evaluation_batch_size = 3: must be a multiple of the 2 replicas",
         ),
-        (
-            None,
-            {"batch_size": 7},
-            "BATCH_SIZE = 7: must be a multiple of replicas times ACCUMULATION, 2 x 1",
-        ),
+        (None, {"batch_size": 7}, "BATCH_SIZE = 7: must be a multiple of the 2 replicas"),
     ],
 )
 def test_rows_that_cannot_be_shared_are_refused_by_the_setting_that_gave_them(

@@ -107,6 +107,10 @@ class Mixture:
         if len(self.chat_templates()) > 1:
             raise UserError("mixture.tasks: all conversations must have the same template")
 
+    def fingerprint(self, split):
+        """Of what `texts` gives."""
+        return repr({name: t.fingerprint(split) for name, t in self.of_split(split).items()})
+
     def examples(self, split):
         """The examples of one task after the other, each with its "task"."""
         for name, task in self.of_split(split).items():

@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-from trainers.errors import UserError
-
 
 def dataset(plan, start=0, stop=None, strategy=None, skipped=()):
     """The batches of steps `start` to `stop`.
@@ -21,14 +19,12 @@ def dataset(plan, start=0, stop=None, strategy=None, skipped=()):
       A dataset of feature dicts, distributed by `strategy`.
 
     Raises:
-      UserError: the batch cannot be divided equally among the replicas.
+      ValueError: the batch cannot be divided equally among the replicas.
     """
     strategy = strategy or tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
     if plan.batch_size % replicas:
-        raise UserError(
-            f"BATCH_SIZE = {plan.batch_size}: must be a multiple of the {replicas} replicas"
-        )
+        raise ValueError(f"{plan.batch_size} rows cannot be shared by {replicas} replicas equally")
     names = list(plan.feature_shapes)
     dtypes = [dtype for dtype, _ in plan.feature_shapes.values()]
 

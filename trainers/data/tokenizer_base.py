@@ -102,12 +102,18 @@ class Tokenizer:
             digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
         return digest.hexdigest()
 
-    def save(self, folder: str):
-        """Writes the folder whole or not at all; what was there before is replaced."""
+    def save(self, folder: str, learned_from: str = ""):
+        """Writes the folder whole or not at all; what was there before is replaced.
+
+        Args:
+          folder: path.
+          learned_from: kept for `tokenizers.learned_from`.
+        """
         meta = {
             "kind": self.kind,
             "vocabulary_size": self.vocabulary_size,
             "fingerprint": self.fingerprint,
+            "learned_from": learned_from,
         }
         contents = {META: json.dumps(meta, indent=2).encode() + b"\n", **self.assets()}
         temporary = f"{folder.rstrip('/')}.tmp-{os.getpid()}"

@@ -116,6 +116,16 @@ def load(folder: str) -> Tokenizer:
     return tokenizer
 
 
+def learned_from(folder: str) -> str | None:
+    """What `Tokenizer.save` was told of a tokenizer; None where there is none that is whole."""
+    try:
+        load(folder)
+    except UserError:
+        return None
+    with open(os.path.join(folder, META), encoding="utf-8") as file:
+        return json.load(file).get("learned_from")
+
+
 def first(texts, characters):
     """Texts up to a number of characters in all."""
     for text in texts:

@@ -6,7 +6,6 @@ from tests.trainers.data.made import language_store
 from trainers.data.batches import contiguous, windows
 from trainers.data.example_batches import bucketed
 from trainers.data.pipeline import dataset
-from trainers.errors import UserError
 
 TEXTS = [f"text number {i}, with words" for i in range(40)]
 
@@ -70,7 +69,7 @@ def test_a_batch_that_replicas_cannot_share_is_refused(store):
     class Strategy:
         num_replicas_in_sync = 3
 
-    with pytest.raises(UserError, match="BATCH_SIZE = 4: must be a multiple of the 3 replicas"):
+    with pytest.raises(ValueError, match="4 rows cannot be shared by 3 replicas equally"):
         dataset(windows(store, 4, 16), 0, 1, Strategy())
 
 
