@@ -172,6 +172,7 @@ def check_values(options):
         raise ValueError(f"seed is {options.seed!r}, and must be an integer or None")
     for name, choices in CHOICES.items():
         value = getattr(options, name)
+        value = value.item() if hasattr(value, "item") else value  # numpy's
         # By type as well, for 1 equals True and is not it.
         if not any(type(value) is type(each) and value == each for each in choices):
             *others, last = map(repr, choices)

@@ -162,7 +162,7 @@ def has_numbered_averages(model, path):
     if shapes != [there.get(name) for name in learned]:
         raise UserError(
             f"{path}: averages of weights are numbered there, as older versions did, and those that "
-            "learn here are others; let that run go on for a step, which names them"
+            "learn here are others; let that run go on, with STEPS one higher: it names them"
         )
     return True
 
