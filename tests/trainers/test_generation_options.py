@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from trainers.generation_options import read
@@ -10,6 +11,7 @@ def test_text_generation_draws_as_hugging_face_does_and_other_tasks_when_asked()
     assert (read({}, True).temperature, read({}, True).top_k) == (0.7, 50)
     assert read({}, False).temperature == 0
     assert read({"do_sample": False, "temperature": 2.0}, True).temperature == 0
+    assert read({"do_sample": np.False_, "temperature": 2.0}, True).temperature == 0
     for asked in ({"min_p": 0.1}, {"top_k": 5}, {"num_return_sequences": 2}, {"do_sample": True}):
         assert read(asked, False).temperature == 1
 
