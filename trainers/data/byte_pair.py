@@ -149,25 +149,6 @@ class BytePairTokenizer(Tokenizer):
         return BytePairInGraph([*range(1, BYTE_IDS)], self.merge_ids(), self.pieces, split)
 
 
-def merge_table(merges, size):
-    """What finds a pair among merges by its number, first id times `size` plus second id.
-
-    Args:
-      merges: int64 [R, 3], see `BytePairTokenizer.merge_ids`.
-      size: number of ids.
-
-    Returns:
-      int64 [R + 1] the numbers of the pairs that merge, ascending; int32 [R + 1] the rank of each;
-      int32 [R + 1] by rank, what it becomes. The last pair is one that none is, and its rank R.
-    """
-    pairs = merges[:, 0] * size + merges[:, 1]
-    order = np.argsort(pairs)
-    # A last number that no pair has keeps the lookup whole where there are no merges.
-    pairs = np.append(pairs[order], size * size)
-    ranks = np.append(order, len(merges)).astype(np.int32)
-    return pairs, ranks, np.append(merges[:, 2], 0).astype(np.int32)
-
-
 def pre_tokenizer():
     from tokenizers import Regex, pre_tokenizers
 

@@ -1,10 +1,9 @@
 """Byte-pair encoding as operations of TensorFlow, of any table of merges."""
 
-import numpy as np
 import tensorflow as tf
 
 from trainers.data import graph_text
-from trainers.data.byte_pair import merge_table
+from trainers.data.merges import merge_table, together
 
 
 class BytePairInGraph(tf.Module):
@@ -92,23 +91,3 @@ class BytePairInGraph(tf.Module):
 
     def detokenize(self, tokens):
         return graph_text.join(tf.constant(self.pieces), tokens)
-
-
-def together(merges, size):
-    """Of which merges all that a word has may be done at once.
-
-    The others are those that make a piece which an earlier merge has a use for: that one comes
-    between two of them. Of merges that were learned these are few, and of most none.
-
-    Args:
-      merges: int [R, 3], see `BytePairInGraph`.
-      size: number of ids.
-
-    Returns:
-      bool [R + 1], the last for a pair that none is.
-    """
-    ranks = np.arange(len(merges))
-    used = np.full(size, len(merges))  # the first merge that has a piece as a part
-    for side in (0, 1):
-        np.minimum.at(used, merges[:, side], ranks)
-    return np.append(used[merges[:, 2]] > ranks, False)

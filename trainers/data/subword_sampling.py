@@ -17,7 +17,7 @@ import gin
 import numpy as np
 
 from trainers.data.batches import Plan
-from trainers.data.byte_pair import merge_table
+from trainers.data.merges import merge_table
 from trainers.data.tokenizers import KINDS
 from trainers.errors import UserError
 
@@ -211,7 +211,7 @@ def merged_words(ids, words, size, pairs, ranks, merged, rate, draw):
       ids: int64 [M], tokens to begin with.
       words: int64 [M], ascending, the word that each is of.
       size: number of ids.
-      pairs, ranks, merged: see byte_pair.merge_table.
+      pairs, ranks, merged: see merges.merge_table.
       rate: probability that a pair is passed over, each time anew.
       draw: numpy Generator.
 

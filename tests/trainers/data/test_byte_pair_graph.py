@@ -1,11 +1,10 @@
 import random
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from trainers.data.byte_pair import BytePairTokenizer
-from trainers.data.byte_pair_graph import BytePairInGraph, together
+from trainers.data.byte_pair_graph import BytePairInGraph
 
 
 def grown(seed, count=10, alphabet="ab"):
@@ -54,8 +53,3 @@ def test_one_pass_merges_all_that_a_word_has_of_a_pair(monkeypatch):
     expected = [ids.tolist() for ids in tokenizer.encode_batch(texts)]
     assert tokenizer.in_graph().tokenize(tf.constant(texts)).to_list() == expected
     assert passes == 4
-
-
-def test_a_merge_whose_piece_has_an_earlier_use_is_done_one_by_one():
-    merges = np.array([[1, 2, 4], [4, 1, 5], [3, 3, 6], [2, 2, 4]])
-    np.testing.assert_array_equal(together(merges, 7), [True, True, True, False, False])
