@@ -8,7 +8,7 @@ import os
 
 import gin
 
-from trainers import annotations, pretrained, settings
+from trainers import annotations, pretrained, scopes, settings
 from trainers.annotations import quoted
 from trainers.catalogue import MISSING, UNKNOWN, Catalogue
 from trainers.errors import UserError
@@ -54,7 +54,7 @@ def check(gin_files, gin_params, model_dir=None, catalogue=None, called=()):
     check_types(config, catalogue)
     saved = gin_files == [os.path.join(model_dir or "", NAME)]
     files = [] if saved else [f"{settings.shown(settings.find(path))}:" for path in gin_files]
-    check_scopes(config, (PARAM, *files))
+    scopes.check(config, (PARAM, *files))
     return config
 
 
@@ -147,53 +147,6 @@ def check_types(config, catalogue):
         meant = annotations.mended(value, declared.annotation)
         hint = f"; write {name} = {quoted(meant)}" if meant is not None else ""
         raise UserError(f"{setting.where}: {name} = {quoted(value)}: {needs}{hint}")
-
-
-def check_scopes(config, by_user):
-    """What a user sets of a task has an effect: what makes it up stands in a scope of its own.
-
-    Args:
-      config: settings.Settings.
-      by_user: what the places begin with where users set something themselves. Files that those
-        include may set what others override.
-    """
-    asked = asked_by_tasks(config)
-    for (scope, selector, parameter), setting in config.bindings.items():
-        scopes = asked.get(selector.rsplit(".", 1)[-1])
-        if not scopes or not setting.where.startswith(by_user) or scope in scopes:
-            continue
-        there = [config.bindings.get((asking, selector, parameter)) for asking in scopes]
-        value = config.resolve(setting.value)
-        overridden = all(own and config.resolve(own.value) != value for own in there)
-        # A file may have scopes of more tasks than it is run with.
-        if setting.where == PARAM if scope else overridden:
-            names = [settings.binding_name(asking, selector, parameter) for asking in scopes]
-            raise UserError(
-                f"{setting.where}: {settings.binding_name(scope, selector, parameter)} has no effect "
-                f"here; write {' or '.join(sorted(names))}"
-            )
-
-
-def asked_by_tasks(config):
-    """{name of a configurable: scopes} of what Experiment.task is made of."""
-    asked, task = {}, config.bindings.get(("", "Experiment", "task"))
-    waiting = [("", task.value)] if task else []
-    while waiting:
-        outer, value = waiting.pop()
-        for part in settings.parts(config.resolve(value)):
-            if not isinstance(part, Reference):
-                continue
-            scope = part.scoped_name.rpartition("/")[0] or outer
-            scopes = asked.setdefault(part.name.rsplit(".", 1)[-1], set())
-            if scope in scopes:
-                continue
-            scopes.add(scope)
-            waiting += [
-                (scope, setting.value)
-                for (of, selector, _), setting in config.bindings.items()
-                if of in ("", scope) and selector.rsplit(".", 1)[-1] == part.name.rsplit(".", 1)[-1]
-            ]
-    return asked
 
 
 def differences(old, new, catalogue=None):
