@@ -141,18 +141,20 @@ class Checkpoints:
 
     def ranked(self):
         """Steps of the checkpoints whose evaluation found a number, the best first."""
-        metric, metas = self.ranked_by(), self.metas()
+        metas = self.metas()
+        metric = self.ranked_by(metas)
         found = {step: meta.get("metrics", {}).get(metric) for step, meta in metas.items()}
         values = {k: v for k, v in found.items() if v is not None and math.isfinite(v)}
         way = 1 if better(metric) is min else -1
         return sorted(values, key=lambda step: way * values[step])
 
-    def ranked_by(self):
-        """The name of the metric that says which is best."""
-        named = [meta["best_metric"] for meta in self.metas().values() if meta.get("best_metric")]
+    def ranked_by(self, metas):
+        """The name of the metric that says which is best; `metas` as `metas` gives them."""
+        named = [meta["best_metric"] for meta in metas.values() if meta.get("best_metric")]
         return self.best_metric or (named or ["val_loss"])[-1]
 
     def metas(self):
+        """{step: what its meta.json says}."""
         return {step: read_meta(self.path(step)) or {} for step in self.steps()}
 
     def newest_sound(self, report=print):
@@ -189,8 +191,8 @@ class Checkpoints:
             step = None
         elif step is None and which == "best" and self.steps():
             report(
-                f"{self.folder}: no evaluation found a {self.ranked_by()}; taking the newest instead "
-                "of the best"
+                f"{self.folder}: no evaluation found a {self.ranked_by(self.metas())}; taking the "
+                "newest instead of the best"
             )
         if step is None:
             step = self.newest_sound(report)
