@@ -37,7 +37,7 @@ TEST = [
     *ONNX,
     *REPORT,
     *HARNESS,
-    "pytest>=8",
+    "pytest>=9",
     "pytest-xdist>=3.6",
     "pyyaml>=6",
     "hypothesis>=6.100",

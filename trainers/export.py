@@ -46,6 +46,8 @@ from trainers.text_model import TextModel
 from zoo.decoding.loop import EOS
 from zoo.decoding.speculative import PROPOSALS
 
+# TensorFlow keeps custom gradients of what it loads, with the graphs around, until the process ends.
+NO_GRADIENTS = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 PROBES = ("The quick brown fox", "a", "")
 PROBE_TOKENS = 8
 
@@ -248,7 +250,7 @@ def save(text_model, folder):
     names += ("tokenize", "detokenize", "describe")
     signatures = {name: getattr(text_model, name) for name in names}
     signatures["serving_default"] = text_model.generate
-    tf.saved_model.save(text_model, folder, signatures=signatures)
+    tf.saved_model.save(text_model, folder, signatures=signatures, options=NO_GRADIENTS)
 
 
 def check(loaded, text_model, model, tokenizer):

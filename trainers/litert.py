@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from trainers.checkpoints import name_of
 from trainers.errors import UserError
-from trainers.export import text_settings
+from trainers.export import NO_GRADIENTS, text_settings
 from trainers.model_dir import ModelDir
 from zoo.decoding.loop import EOS
 
@@ -91,7 +91,7 @@ def convert(model, path, max_length, prompt_length=None, weights="float32"):
     os.makedirs(folder, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".litert-", dir=folder) as scratch:
         saved = os.path.join(scratch, "saved_model")
-        tf.saved_model.save(steps, saved, signatures=steps.functions)
+        tf.saved_model.save(steps, saved, signatures=steps.functions, options=NO_GRADIENTS)
         converter = tf.lite.TFLiteConverter.from_saved_model(saved, [*steps.functions])
         if weights == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

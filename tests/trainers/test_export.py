@@ -32,6 +32,13 @@ for options in json.loads(sys.argv[2]):
 """
 
 
+def meta_graph(folder):
+    saved = saved_model_pb2.SavedModel()
+    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
+        saved.ParseFromString(file.read())
+    return saved.meta_graphs[0]
+
+
 @pytest.mark.parametrize("name", one_quick(FAMILIES))
 def test_exports_run_where_this_project_is_not_installed(exports, tmp_path, name):
     options = [{}, {"max_new_tokens": 5, "temperature": 1.0, "top_k": 9, "seed": 3}]
@@ -45,10 +52,7 @@ def test_exports_run_where_this_project_is_not_installed(exports, tmp_path, name
 
 
 def test_clients_of_the_signatures_may_leave_out_what_has_a_default(exports):
-    saved = saved_model_pb2.SavedModel()
-    with open(os.path.join(exports["decoder_lm"], "saved_model.pb"), "rb") as file:
-        saved.ParseFromString(file.read())
-    signatures = saved.meta_graphs[0].signature_def
+    signatures = meta_graph(exports["decoder_lm"]).signature_def
     serving = signatures["serving_default"]
     assert {"text", "log_probabilities", "tokens", "finished"} <= set(serving.outputs)
     assert set(serving.inputs) - set(serving.defaults) == {"prompts"}
@@ -81,6 +85,11 @@ def test_a_new_export_takes_the_place_of_the_old(tmp_path):
     assert tf.saved_model.load(folder).describe()["max_length"] == 32
     assert "old" not in os.listdir(folder)
     assert os.listdir(tmp_path) == ["export"]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_export_has_no_gradients_for_what_loads_it_to_keep(exports, name):
+    assert not meta_graph(exports[name]).graph_def.library.registered_gradients
 
 
 class UnequalTokenizer(BytesTokenizer):
