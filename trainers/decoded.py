@@ -8,6 +8,8 @@ import logging
 import os
 from typing import NamedTuple
 
+import gin
+
 from trainers.data.mixture import Mixture
 from trainers.data.special_tokens import SEPARATOR
 from trainers.errors import UserError
@@ -67,9 +69,11 @@ def check_one(task, split):
         raise UserError(f"decoded evaluation: the {split} split has no examples")
     if "inputs" not in first:
         raise UserError("decoded evaluation: the task has no inputs to answer; use text_to_text")
-    for name in task.metrics:
-        if hasattr(METRICS[name].score, "make"):  # a package that it lacks is told before training
-            METRICS[name].score.make()
+    with gin.config_scope([*task.scope]):
+        for name in task.metrics:
+            # A package that it lacks is told before training.
+            if hasattr(METRICS[name].score, "make"):
+                METRICS[name].score.make()
     ranked = [name for name in task.metrics if METRICS[name].ranks]
     if ranked and not task.labels:
         raise UserError(f"decoded evaluation: {ranked[0]} needs text_to_text.labels")
@@ -127,8 +131,15 @@ def evaluate_one(export, task, split, options, max_examples, stop):
     for ranks, texts in answered.items():
         for line, text in zip(lines, texts, strict=True):
             line["choice" if ranks else "prediction"] = text
+    with gin.config_scope([*task.scope]):
+        figures, signatures = score(task.metrics, answered, references, lines)
+    return Decoded(figures, signatures, lines)
+
+
+def score(metrics, answered, references, lines):
+    """(figures, signatures) of answers; adds to each of `lines` what one answer has."""
     figures, signatures = {}, {}
-    for name in task.metrics:
+    for name in metrics:
         metric = METRICS[name]
         predictions = answered[metric.ranks]
         figures |= metric.score(predictions, references)
@@ -137,7 +148,7 @@ def evaluate_one(export, task, split, options, max_examples, stop):
         if hasattr(metric.score, "each"):
             for line, prediction, texts in zip(lines, predictions, references, strict=True):
                 line |= metric.score.each(prediction, texts)
-    return Decoded(figures, signatures, lines)
+    return figures, signatures
 
 
 def questions(task, split):

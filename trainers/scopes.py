@@ -1,12 +1,13 @@
-"""What makes up a task stands in a gin scope of its name; here is found what is set past it."""
+"""What makes up a task stands in a gin scope of its name; here is found what is set past it, or in a
+scope that there is not."""
 
 from trainers import settings
 from trainers.errors import UserError
-from trainers.settings import PARAM, Reference
+from trainers.settings import PARAM, Reference, did_you_mean
 
 
 def check(config, by_user):
-    """What a user sets of a task has an effect: what makes it up stands in a scope of its own.
+    """What a user sets in a scope, or of a task, whose parts stand in one of its own, has an effect.
 
     Args:
       config: settings.Settings.
@@ -16,9 +17,14 @@ def check(config, by_user):
     Raises:
       UserError: something has none, where it stands and what to write in its place.
     """
-    asked = asked_by_tasks(config)
+    asked, entered = asked_by_tasks(config), entered_scopes(config)
     for (scope, selector, parameter), setting in config.bindings.items():
         scopes = asked.get(bare(selector))
+        if not scopes and setting.where == PARAM and scope not in entered:
+            raise UserError(
+                f"{PARAM}: {settings.binding_name(scope, selector, parameter)} has no effect here, "
+                f"where nothing is in the scope {scope}{did_you_mean(scope, entered)}"
+            )
         if not scopes or not setting.where.startswith(by_user) or scope in scopes:
             continue
         there = [config.bindings.get((asking, selector, parameter)) for asking in scopes]
@@ -53,6 +59,17 @@ def asked_by_tasks(config):
                 if of in ("", scope) and bare(selector) == bare(part.name)
             ]
     return asked
+
+
+def entered_scopes(config):
+    """The scopes that something stands in that is asked for, and those around them; "" for none."""
+    entered = {""}
+    for setting in [*config.macros.values(), *config.bindings.values()]:
+        for part in settings.parts(setting.value):
+            if isinstance(part, Reference):
+                *names, _ = part.scoped_name.split("/")
+                entered |= {"/".join(names[:count]) for count in range(1, len(names) + 1)}
+    return entered
 
 
 def bare(name):

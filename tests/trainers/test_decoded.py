@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import gin
 import pytest
 import tensorflow as tf
 
@@ -77,6 +78,23 @@ def test_a_model_that_writes_a_reference_is_right_whatever_is_read_from_texts(te
     found = decoded.evaluate(export, task, "validation", OPTIONS)
     assert found.figures == {"answer_accuracy": 1}
     assert found.lines[0]["prediction"] == answers[0].upper()
+
+
+def test_answers_are_scored_by_what_stands_in_the_scope_of_their_task(export):
+    gin.bind_parameter("tokenised_bleu.language", "de")
+    gin.bind_parameter("far/tokenised_bleu.language", "fr")
+    try:
+        made = {}
+        for scope in ("near", "far"):
+            with gin.config_scope(scope):
+                made[scope] = tasks.text_to_text(Listed(RECORDS), metrics=["tokenised_bleu"])
+        both = mixture(made)
+        decoded.check(both, "validation")
+        found = decoded.evaluate(export, both, "validation", OPTIONS)
+    finally:
+        gin.clear_config()
+    signatures = {name: text.rpartition("|")[2] for name, text in found.signatures.items()}
+    assert signatures == {"near_tokenised_bleu": "moses:de", "far_tokenised_bleu": "moses:fr"}
 
 
 def test_all_references_of_an_example_are_acceptable(text_model, export):

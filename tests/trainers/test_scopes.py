@@ -33,6 +33,15 @@ def test_what_others_than_tasks_ask_for_may_have_scopes_of_its_own(check):
     check(OF_TASK + "train.callbacks = [@quick/Report]\nquick/Report.every = 2", "Report.every = 3")
 
 
+def test_a_scope_that_nothing_stands_in_is_refused(check, complaint):
+    recipe = OF_TASK + "train.callbacks = [@often/quick/Report]\nReport.every = 2"
+    for scope in ("dates", "often", "often/quick"):
+        check(recipe, f"{scope}/Report.every = 3")
+    said = "--gin_param: date/Report.every has no effect here, where nothing is in the scope date; did "
+    assert complaint(recipe, "date/Report.every = 3") == said + "you mean dates?"
+    check(recipe + "\nother/Report.every = 3")  # a file may have scopes of more than it is run with
+
+
 def test_every_file_that_is_given_is_the_users(tmp_path, monkeypatch, catalogue):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "more.gin").write_text("text_to_text.metrics = ['ter']")

@@ -29,6 +29,7 @@ class Task:
       references: template of one field, the list of all acceptable answers; empty where the
         target is the only one.
       empty_targets: what is done about a target without text, "error" or "skip".
+      scope: the gin scope that the task was made in, where what scores its answers is set as well.
       pairs: whether examples come in pairs, an answer and one that is worse; see preferences.py.
     """
 
@@ -40,6 +41,9 @@ class Task:
     metrics: tuple[str, ...] = ()
     references: str = ""
     empty_targets: Literal["error", "skip"] = "error"
+    scope: tuple[str, ...] = dataclasses.field(
+        default_factory=lambda: tuple(gin.current_scope()), kw_only=True
+    )
 
     pairs: ClassVar[bool] = False
 

@@ -58,8 +58,8 @@ def plain_bleu(language: str | Sequence[str] | None = None):
 
     Args:
       language: of the answers, or the languages from and to; "zh", "ja" and "ko" have no spaces that
-        13a could divide them at, and get the tokens that sacreBLEU has for them. A mixture has one
-        for all of its tasks.
+        13a could divide them at, and get the tokens that sacreBLEU has for them. A task of a mixture
+        may have its own, in its scope.
 
     Raises:
       UserError: a package for the language's tokens is not installed.
