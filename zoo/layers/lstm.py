@@ -58,7 +58,7 @@ class LSTM(keras.layers.Layer):
                 ops.cast(part, self.compute_dtype) for part in (self.kernel, self.recurrent)
             )
         projected = product(x, kernel) + bias  # [T, B, 4 width]
-        # Outside training the plain loop: an exported graph cannot hold a custom gradient.
+        # Outside training the plain loop: nobody asks for its gradient, and weights may be compact.
         arguments = (projected, keep, recurrent, output, state["cell"])
         outputs, cells = recur(*arguments) if training else recurrence(*arguments)[:2]
         return outputs, {"output": outputs[-1], "cell": cells[-1]}
