@@ -16,9 +16,9 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from tests.saved_model import meta_graph
 from tests.trainers.tiny import FAMILIES, one_quick
 from trainers.settings import ROOT
 
@@ -113,9 +113,6 @@ def test_the_command_that_shows_a_signature_names_its_arguments(exports):
 
 
 def test_no_function_of_an_export_asks_for_xla(folder):
-    saved = saved_model_pb2.SavedModel()
-    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
-        saved.ParseFromString(file.read())
-    functions = saved.meta_graphs[0].graph_def.library.function
+    functions = meta_graph(folder).graph_def.library.function
     asking = [each.signature.name for each in functions if each.attr["_XlaMustCompile"].b]
     assert not asking

@@ -81,7 +81,7 @@ def check_names(config, catalogue):
 
 
 def find(selector, setting, catalogue):
-    name = scopes.bare(selector)
+    name = settings.bare(selector)
     found = catalogue.find(name)
     if found is None and catalogue.complete:
         raise UserError(
@@ -113,7 +113,7 @@ def check_required(config, catalogue, called):
     for key, setting in config.bindings.items():
         if setting.value == REQUIRED:
             missing.append(settings.binding_name(*key))
-    bound = {(scope, scopes.bare(name), parameter) for scope, name, parameter in config.bindings}
+    bound = {(scope, settings.bare(name), parameter) for scope, name, parameter in config.bindings}
     if not missing:  # a macro may bring more: INIT has the model
         missing = [
             f"{name}.{parameter}"
@@ -128,7 +128,7 @@ def check_required(config, catalogue, called):
 
 def check_types(config, catalogue):
     for (_, selector, parameter), setting in config.bindings.items():
-        found = catalogue.find(scopes.bare(selector))
+        found = catalogue.find(settings.bare(selector))
         declared = found and found.parameters.get(parameter)
         value = config.resolve(setting.value)
         if (
@@ -167,7 +167,7 @@ def differences(old, new, catalogue=None):
 
 def default_of(key, catalogue):
     selector, parameter = key.rsplit("/", 1)[-1].rsplit(".", 1)
-    configurable = catalogue.find(scopes.bare(selector))
+    configurable = catalogue.find(settings.bare(selector))
     declared = configurable and configurable.parameters.get(parameter)
     return declared.default if declared else UNKNOWN
 

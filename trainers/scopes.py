@@ -19,7 +19,7 @@ def check(config, by_user):
     """
     asked, entered = asked_by_tasks(config), entered_scopes(config)
     for (scope, selector, parameter), setting in config.bindings.items():
-        scopes = asked.get(bare(selector))
+        scopes = asked.get(settings.bare(selector))
         if not scopes and setting.where == PARAM and scope not in entered:
             raise UserError(
                 f"{PARAM}: {settings.binding_name(scope, selector, parameter)} has no effect here, "
@@ -49,14 +49,14 @@ def asked_by_tasks(config):
             if not isinstance(part, Reference):
                 continue
             scope = part.scoped_name.rpartition("/")[0] or outer
-            scopes = asked.setdefault(bare(part.name), set())
+            scopes = asked.setdefault(settings.bare(part.name), set())
             if scope in scopes:
                 continue
             scopes.add(scope)
             waiting += [
                 (scope, setting.value)
                 for (of, selector, _), setting in config.bindings.items()
-                if of in ("", scope) and bare(selector) == bare(part.name)
+                if of in ("", scope) and settings.bare(selector) == settings.bare(part.name)
             ]
     return asked
 
@@ -70,8 +70,3 @@ def entered_scopes(config):
                 *names, _ = part.scoped_name.split("/")
                 entered |= {"/".join(names[:count]) for count in range(1, len(names) + 1)}
     return entered
-
-
-def bare(name):
-    """The name of a configurable without its module."""
-    return name.rsplit(".", 1)[-1]

@@ -113,6 +113,11 @@ def binding_name(scope, selector, parameter):
     return f"{scope}/{selector}.{parameter}" if scope else f"{selector}.{parameter}"
 
 
+def bare(name):
+    """The name of a configurable without its module."""
+    return name.rsplit(".", 1)[-1]
+
+
 def assignment(name, value):
     return f"{name} = {pprint.pformat(value, width=90, sort_dicts=False)}"
 

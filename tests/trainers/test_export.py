@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import keras
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 
+from tests.saved_model import meta_graph
 from tests.trainers.tiny import FAMILIES, BytesTokenizer, family, one_quick
 from trainers import drafting, export
 from trainers.data.tasks import text_to_text
@@ -30,13 +30,6 @@ for options in json.loads(sys.argv[2]):
     for text in loaded.generate(["hello", "a"], **options)["text"][:, 0].numpy():
         print(json.dumps(text.decode("latin1")))
 """
-
-
-def meta_graph(folder):
-    saved = saved_model_pb2.SavedModel()
-    with open(os.path.join(folder, "saved_model.pb"), "rb") as file:
-        saved.ParseFromString(file.read())
-    return saved.meta_graphs[0]
 
 
 @pytest.mark.parametrize("name", one_quick(FAMILIES))
